@@ -1,0 +1,163 @@
+"""The base of every provider, its settings, and the mark that tells the guard what to watch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Generic, Self, TypeVar, get_args
+
+from pydantic import BaseModel, ConfigDict, ValidationInfo, model_validator
+from pydantic_core import PydanticCustomError
+
+__all__ = ["Call", "ConfigT", "Provider", "ProviderConfig", "is_operation", "operation"]
+
+FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
+
+
+def operation(function: FunctionT) -> FunctionT:
+    """
+    Mark a method as an operation: what callers ask of the backend.
+
+    An instance from a registry runs its operations guarded (connected on first use, leased,
+    timed, errors mapped). The mark changes nothing else: on an instance built by hand the
+    method is the plain function. Coroutine functions, async generator functions and plain
+    functions can be marked; an override of a marked method is an operation too.
+    """
+    function.__operation__ = True  # type: ignore[attr-defined]
+    return function
+
+
+def is_operation(cls: type, name: str) -> bool:
+    """Tell whether ``name`` is an operation of ``cls``, marked there or on a base."""
+    return any(getattr(base.__dict__.get(name), "__operation__", False) for base in cls.__mro__)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A call that failed, for :meth:`Provider._translate`."""
+
+    operation: str
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    provider_name: str
+
+    def argument(self, position: int, name: str) -> Any:
+        """Return an argument by its place or its name, None when it was not given."""
+        if name in self.kwargs:
+            return self.kwargs[name]
+        return self.args[position] if position < len(self.args) else None
+
+
+class ProviderConfig(BaseModel):
+    """
+    Base of the settings of a provider type.
+
+    Unknown keys are refused, values are frozen, secrets are typed ``SecretStr`` or
+    ``SecretBytes``, and no error echoes a value.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    aliases: ClassVar[Mapping[str, str]] = {}
+    """Older names of fields, as ``{"bucket_name": "bucket"}``. Both given and different is an
+    error."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _rename_aliases(cls, data: Any) -> Any:
+        if not isinstance(data, Mapping) or not cls.aliases:
+            return data
+        values = dict(data)  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
+        for alias, field in cls.aliases.items():
+            if alias not in values:
+                continue
+            value = values.pop(alias)
+            if field in values and values[field] != value:
+                raise PydanticCustomError(
+                    "conflicting_alias",
+                    "{field} and its older name {alias} are both set and differ; set only {field}",
+                    {"field": repr(field), "alias": repr(alias)},
+                )
+            values[field] = value
+        return values
+
+
+def home_of(info: ValidationInfo) -> Path:
+    """Return the folder below which a type keeps its data by default (``PURVEYOR_HOME``)."""
+    return Path((info.context or {}).get("home", ".purveyor"))
+
+
+def name_of(info: ValidationInfo, default: str) -> str:
+    """Return the provider name the settings are validated for."""
+    return (info.context or {}).get("name", default)
+
+
+ConfigT = TypeVar("ConfigT", bound=BaseModel)
+
+
+class Provider(Generic[ConfigT]):
+    """
+    Base of all providers, one per family derives from it.
+
+    A provider type derives from its family's base with its config model as the type argument
+    (``class SFTPStorage(StorageProvider[SFTPConfig])``) and implements ``_connect``,
+    ``_close``, ``check_health`` and the operations. Building an instance does no I/O.
+
+    An instance built by hand is used as ``async with SFTPStorage(config) as storage:`` and
+    has no guard: errors of the backend's library may come out raw. ``registry.create(...)``
+    and :func:`~purveyor.providers.registry.guarded` give guarded ones.
+    """
+
+    family: ClassVar[str]
+    """Name of the family, set by the family's base class."""
+    config_class: ClassVar[type[BaseModel]]
+    """The config model: taken from the type argument."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        for base in cls.__dict__.get("__orig_bases__", ()):
+            for argument in get_args(base):
+                if isinstance(argument, type) and issubclass(argument, BaseModel):
+                    cls.config_class = argument
+
+    def __init__(self, config: ConfigT) -> None:
+        self._config = config
+
+    @property
+    def config(self) -> ConfigT:
+        """The settings this instance was built with; secrets stay masked."""
+        return self._config
+
+    async def _connect(self) -> None:
+        """Acquire what operations need. Runs once, before the first operation."""
+
+    async def _close(self) -> None:
+        """Release what ``_connect`` acquired, also after it failed half-way."""
+
+    async def check_health(self) -> None:
+        """Ask the backend one cheap question, free of charge; raise what went wrong."""
+
+    def _translate(self, error: Exception, call: Call) -> Exception | None:
+        """
+        Return the family's error for one that the backend's library raised.
+
+        Returns:
+            The error to raise in its place (the guard chains the cause), or None to let
+            ``error`` through as it is.
+        """
+        return None
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self._connect()
+        except BaseException:
+            await self._close()
+            raise
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self._close()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}>"

@@ -1,0 +1,100 @@
+"""What goes wrong in a storage, the same for every backend."""
+
+from __future__ import annotations
+
+from ..registry.errors import (
+    ConnectionFailedError,
+    OperationTimeoutError,
+    PermissionDeniedError,
+    ProviderError,
+)
+
+__all__ = [
+    "InvalidKeyError",
+    "InvalidRangeError",
+    "KeyConflictError",
+    "ObjectExistsError",
+    "ObjectNotFoundError",
+    "StorageConnectionError",
+    "StorageError",
+    "StorageFullError",
+    "StoragePermissionError",
+    "StorageRootNotFoundError",
+    "StorageTimeoutError",
+]
+
+
+class StorageError(ProviderError):
+    """Base of what a storage operation raises; raised itself where nothing narrower fits."""
+
+    default_code = "STORAGE_FAILED"
+
+
+class ObjectNotFoundError(StorageError, LookupError):
+    """No object has that key."""
+
+    default_code = "OBJECT_NOT_FOUND"
+    is_backend_failure = False
+
+
+class ObjectExistsError(StorageError):
+    """``overwrite=False``, and the key is taken; the object there is untouched."""
+
+    default_code = "OBJECT_EXISTS"
+    is_backend_failure = False
+
+
+class InvalidKeyError(StorageError, ValueError):
+    """The key breaks a rule of :func:`~purveyor.providers.storage.keys.check_key`."""
+
+    default_code = "INVALID_KEY"
+    is_backend_failure = False
+
+
+class KeyConflictError(StorageError):
+    """
+    The backend cannot hold this key beside one it already holds: ``a`` and ``a/b`` on a
+    file system. Types with the capability ``flat-keys`` never raise it.
+    """
+
+    default_code = "KEY_CONFLICT"
+    is_backend_failure = False
+
+
+class InvalidRangeError(StorageError, ValueError):
+    """The asked range starts past the object's end, or is not a range."""
+
+    default_code = "INVALID_RANGE"
+    is_backend_failure = False
+
+
+class StoragePermissionError(StorageError, PermissionDeniedError):
+    """The backend refuses: wrong credentials, or no right to do this."""
+
+    default_code = "PERMISSION_DENIED"
+    is_backend_failure = False
+
+
+class StorageRootNotFoundError(StorageError):
+    """The bucket, container, share or folder the provider is configured for does not exist."""
+
+    default_code = "STORAGE_ROOT_NOT_FOUND"
+    is_backend_failure = False
+
+
+class StorageFullError(StorageError):
+    """No space left where the object should go; what was there before is untouched."""
+
+    default_code = "STORAGE_FULL"
+
+
+class StorageConnectionError(StorageError, ConnectionFailedError):
+    """The storage cannot be reached, or the connection broke in the middle."""
+
+    default_code = "CONNECTION_FAILED"
+
+
+class StorageTimeoutError(StorageError, OperationTimeoutError):
+    """The storage did not answer in time."""
+
+    default_code = "TIMEOUT"
