@@ -148,16 +148,24 @@ class Provider(Generic[ConfigT]):
         """
         return None
 
-    async def __aenter__(self) -> Self:
+    async def initialize(self) -> None:
+        """Connect now; what a failure leaves half-made is closed."""
         try:
             await self._connect()
         except BaseException:
             await self._close()
             raise
+
+    async def dispose(self) -> None:
+        """Close for good."""
+        await self._close()
+
+    async def __aenter__(self) -> Self:
+        await self.initialize()
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
-        await self._close()
+        await self.dispose()
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}>"

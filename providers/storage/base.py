@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-from collections.abc import AsyncIterable, AsyncIterator, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from types import MappingProxyType
@@ -220,7 +220,7 @@ class StorageProvider(Provider[ConfigT]):
         raise NotImplementedError
 
     @operation
-    async def search(self, query: str, *, limit: int = 100) -> list[ObjectInfo]:
+    async def search(self, query: str, *, limit: int = 100) -> Sequence[ObjectInfo]:
         """
         Return the objects whose key or metadata hold every word of ``query``, best match first.
 
@@ -232,7 +232,7 @@ class StorageProvider(Provider[ConfigT]):
         raise self._unsupported("search")
 
     @operation
-    async def apply(self, changes: list[Put | Delete]) -> None:
+    async def apply(self, changes: Sequence[Put | Delete]) -> None:
         """
         Make all ``changes`` or none of them, in order, visible at one moment.
 

@@ -1,0 +1,122 @@
+"""The application container: every family by name, from the settings of the environment."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+from dependency_injector import containers
+from dependency_injector import providers as di
+
+from ..providers import families
+from ..providers.registry import (
+    Events,
+    Provider,
+    ProviderRegistry,
+    ProviderTypes,
+    default_types,
+    lifetime,
+)
+from ..providers.storage import types as _storage_types  # noqa: F401  # its rows
+from ..settings import Settings, load_settings
+from .blocking import BlockingContainer, awaited
+from .family import FamilyContainer
+from .selector import ProviderSelector
+
+if TYPE_CHECKING:
+    from ..providers.storage.base import StorageProvider
+
+__all__ = ["ApplicationContainer", "PurveyorContainer"]
+
+Registries = Mapping[str, ProviderRegistry[Any]]
+
+
+def _types() -> ProviderTypes:
+    return default_types
+
+
+def _registries(*selectors: ProviderSelector[Any]) -> Registries:
+    return {selector.registry.family.name: selector.registry for selector in selectors}
+
+
+def _shutdown_timeout(settings: Settings) -> float:
+    return settings.registry.lifecycle.graceful_shutdown_timeout
+
+
+class PurveyorContainer(containers.DynamicContainer):
+    """What an :class:`ApplicationContainer` instance is."""
+
+    @asynccontextmanager
+    async def lifespan(self) -> AsyncIterator[PurveyorContainer]:
+        """
+        Register what the settings declare; in the end dispose everything, within one deadline.
+
+        The same as ``await init_resources()`` ... ``await shutdown_resources()``.
+        """
+        await awaited(self.init_resources())
+        try:
+            yield self
+        finally:
+            await awaited(self.shutdown_resources())
+
+    @property
+    def blocking(self) -> BlockingContainer:
+        """The same families without ``await``, for code that has no event loop."""
+        found = self.__dict__.get("_blocking")
+        if found is None:  # two threads may make one each: neither has a loop yet, one stays
+            found = self.__dict__.setdefault("_blocking", BlockingContainer(self))
+        return found
+
+
+class ApplicationContainer(containers.DeclarativeContainer):
+    """
+    Backing services by name: ``ApplicationContainer().storage("backups")``.
+
+    Settings come from the environment; ``ApplicationContainer(settings=Settings(...))`` takes
+    others. Any provider can be replaced as dependency-injector does it.
+    """
+
+    instance_type = PurveyorContainer
+
+    settings: di.Provider[Settings] = di.ThreadSafeSingleton(load_settings)
+    types: di.Provider[ProviderTypes] = di.Callable(_types)
+    events: di.Provider[Events] = di.ThreadSafeSingleton(Events)
+
+    storage_family = di.Container(
+        FamilyContainer, family=families.STORAGE, settings=settings, types=types, events=events
+    )
+    data_sources_family = di.Container(
+        FamilyContainer, family=families.DATA_SOURCES, settings=settings, types=types, events=events
+    )
+    ai_family = di.Container(
+        FamilyContainer, family=families.AI, settings=settings, types=types, events=events
+    )
+    images_family = di.Container(
+        FamilyContainer, family=families.IMAGES, settings=settings, types=types, events=events
+    )
+    audio_family = di.Container(
+        FamilyContainer, family=families.AUDIO, settings=settings, types=types, events=events
+    )
+    flashcards_family = di.Container(
+        FamilyContainer, family=families.FLASHCARDS, settings=settings, types=types, events=events
+    )
+
+    storage: ProviderSelector[StorageProvider[Any]] = storage_family.select
+    data_sources: ProviderSelector[Provider[Any]] = data_sources_family.select
+    ai: ProviderSelector[Provider[Any]] = ai_family.select
+    images: ProviderSelector[Provider[Any]] = images_family.select
+    audio: ProviderSelector[Provider[Any]] = audio_family.select
+    flashcards: ProviderSelector[Provider[Any]] = flashcards_family.select
+
+    registries: di.Provider[Registries] = di.Callable(
+        _registries, storage, data_sources, ai, images, audio, flashcards
+    )
+    lifecycle = di.Resource(lifetime, registries, di.Callable(_shutdown_timeout, settings))
+
+    if TYPE_CHECKING:  # the instance is a PurveyorContainer
+
+        def lifespan(self) -> AbstractAsyncContextManager[PurveyorContainer]: ...
+
+        @property
+        def blocking(self) -> BlockingContainer: ...

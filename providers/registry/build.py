@@ -1,0 +1,223 @@
+"""Making a registration: which type, which settings, and the guard that stands for it."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from ...settings import LifecycleSettings, ProviderSettings, explain
+from .errors import InvalidConfigError, RegistryError, nearest_first
+from .guard import Guard
+from .guarded import Guarded, guarded_class
+from .metadata import capability_set
+from .provider import Provider
+from .registration import Registration
+from .types import Family, ProviderType, ProviderTypes
+from .validation import validated_config
+
+__all__ = ["Builder", "Config"]
+
+Config = Mapping[str, Any] | BaseModel | None
+"""Settings of a provider: a mapping as in a configuration file, or the type's config model."""
+
+
+@dataclass(frozen=True, slots=True)
+class Builder:
+    """
+    Makes the registrations of one registry; starts nothing and publishes nothing.
+
+    Args:
+        family: The family they are of.
+        types: The provider types there are.
+        home: Folder below which types keep their data by default.
+        limits: Seconds for connecting and closing.
+        on_failure: Told of the failures of every instance made here.
+    """
+
+    family: Family
+    types: ProviderTypes
+    home: Path
+    limits: LifecycleSettings
+    on_failure: Callable[[Guard, RegistryError], None]
+
+    def registration(
+        self,
+        name: str,
+        config: Config,
+        *,
+        source: str,
+        origin: str,
+        type: str | None = None,
+        where: Callable[[tuple[str, ...]], str] | None = None,
+    ) -> Registration:
+        """
+        Return the registration of a provider, its settings validated.
+
+        Raises:
+            NotFoundError: No such provider type.
+            InvalidConfigError: The settings have faults; all of them are named.
+            ImportFailedError: The type's module cannot be imported.
+        """
+        settings = settings_of(name, config, type)
+        row = self._type_of(name, settings, config)
+        model = self.model(name, row, config, settings, where)
+        guard = self._guard(name, functools.partial(row.loaded_class, model), settings.timeout)
+        return Registration(
+            name=name,
+            family=self.family.name,
+            provider_type=row,
+            config=model,
+            handle=guarded_class(row.loaded_class)(guard),
+            guard=guard,
+            settings=settings,
+            capabilities=row.capabilities,
+            source=source,
+            origin=origin,
+            registered_at=datetime.now(UTC),
+        )
+
+    def wrapped(
+        self,
+        name: str,
+        instance: Any,
+        *,
+        source: str,
+        origin: str,
+        capabilities: frozenset[str] | None,
+        metadata: Mapping[str, Any] | None,
+    ) -> Registration:
+        """Return the registration of an object that exists; only a provider gets a guard."""
+        row = self.types.of_class(self.family.name, instance.__class__)
+        guard: Guard | None = None
+        handle = instance
+        if isinstance(instance, Guarded):
+            guard = instance._guard
+        elif isinstance(instance, Provider):
+            guard = self._guard(name, lambda: instance, None)
+            handle = guarded_class(instance.__class__)(guard)
+        if capabilities is None:
+            capabilities = getattr(
+                instance, "capabilities", row.capabilities if row else frozenset()
+            )
+        return Registration(
+            name=name,
+            family=self.family.name,
+            provider_type=row,
+            config=None,
+            handle=handle,
+            guard=guard,
+            settings=ProviderSettings(metadata=dict(metadata or {})),
+            capabilities=capability_set(capabilities),
+            source=source,
+            origin=origin,
+            registered_at=datetime.now(UTC),
+        )
+
+    def another(self, registration: Registration, config: Config) -> Guarded:
+        """
+        Return one more instance of a registered provider, with ``config`` if that is given.
+
+        Raises:
+            InvalidConfigError: The settings have faults, or there are none to build from.
+        """
+        name, row, model = registration.name, registration.provider_type, registration.config
+        if row is None or model is None:
+            raise InvalidConfigError(
+                f"Configuration invalid: provider {name!r} was registered as an object; there "
+                "are no settings to build another one from.",
+                name,
+            )
+        if config is not None:
+            model = self.model(name, row, config, settings_of(name, config, None))
+        timeout = registration.guard.timeout if registration.guard else None
+        guard = self._guard(name, functools.partial(row.loaded_class, model), timeout)
+        return guarded_class(row.loaded_class)(guard)
+
+    def model(
+        self,
+        name: str,
+        row: ProviderType,
+        config: Config,
+        settings: ProviderSettings,
+        where: Callable[[tuple[str, ...]], str] | None = None,
+    ) -> BaseModel:
+        """Return the type's config model of whatever form of config was given."""
+        if isinstance(config, BaseModel) and not isinstance(config, ProviderSettings):
+            if not isinstance(config, row.config_class):
+                raise InvalidConfigError(
+                    f"Configuration invalid: {self.family.name} type {row.name!r} takes "
+                    f"{row.config_class.__name__}, not {config.__class__.__name__}.",
+                    name,
+                )
+            return config
+        options = settings.options.get_secret_value()
+        return validated_config(row, options, name=name, home=self.home, where=where)
+
+    def _type_of(self, name: str, settings: ProviderSettings, config: Config) -> ProviderType:
+        family, wanted = self.family, settings.type
+        if wanted is None and isinstance(config, BaseModel):
+            row = self.types.of_class(family.name, config.__class__)
+            if row is not None:
+                return row
+        if wanted is not None and wanted != family.name and wanted not in family.aliases:
+            return self.types.get(family.name, wanted)
+        row = self.types.find(family.name, name)
+        if row is None:
+            names = ", ".join(nearest_first(name, self.types.names(family.name)))
+            raise InvalidConfigError(
+                f"Configuration invalid: {family.name} provider {name!r} names no type, and no "
+                f"type has its name. Set its type to one of: {names or 'none is installed'}.",
+                name,
+            )
+        return row
+
+    def _guard(self, name: str, build: Callable[[], Any], timeout: float | None) -> Guard:
+        return Guard(
+            name,
+            self.family.name,
+            build,
+            timeout=timeout,
+            init_timeout=self.limits.init_timeout,
+            dispose_timeout=self.limits.dispose_timeout,
+            on_failure=self.on_failure,
+        )
+
+
+def settings_of(name: str, config: Config, type: str | None) -> ProviderSettings:
+    """
+    Return the envelope and raw options of whatever form of config was given.
+
+    Raises:
+        InvalidConfigError: The envelope has faults, or two types are named.
+    """
+    if isinstance(config, ProviderSettings):
+        settings = config
+    elif config is None or isinstance(config, BaseModel):
+        settings = ProviderSettings()
+    else:
+        try:
+            settings = ProviderSettings.model_validate(dict(config))
+        except ValidationError as error:
+            problems = [
+                {"where": ".".join(path), "reason": reason}
+                for path, reason in explain(error, ProviderSettings)
+            ]
+            lines = "".join(f"\n  {one['where']}: {one['reason']}" for one in problems)
+            raise InvalidConfigError(
+                f"Configuration invalid: provider {name!r}{lines}", name, {"problems": problems}
+            ) from None
+    if type is None or settings.type == type:
+        return settings
+    if settings.type is not None:
+        raise InvalidConfigError(
+            f"Configuration invalid: provider {name!r} is given the types {type!r} and "
+            f"{settings.type!r}; name one.",
+            name,
+        )
+    return settings.model_copy(update={"type": type})

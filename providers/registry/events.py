@@ -1,0 +1,156 @@
+"""What a registry tells to whom it may concern."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import threading
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar, TypeVar
+
+from .errors import NotFoundError, RegistryError, nearest_first
+from .metadata import ProviderInfo
+
+__all__ = [
+    "Event",
+    "Events",
+    "ProviderErrorOccurred",
+    "ProviderRegistered",
+    "ProviderUnregistered",
+]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Event:
+    """Base of all events: which provider of which family."""
+
+    event_name: ClassVar[str]
+
+    family: str
+    name: str
+
+
+@dataclass(slots=True)
+class ProviderRegistered(Event):
+    """A provider became visible."""
+
+    event_name = "provider-registered"
+    provider: ProviderInfo
+
+
+@dataclass(slots=True)
+class ProviderUnregistered(Event):
+    """A provider is gone, its instance disposed."""
+
+    event_name = "provider-unregistered"
+
+
+@dataclass(slots=True)
+class ProviderErrorOccurred(Event):
+    """The backend of a provider failed; a caller's mistake is no such event."""
+
+    event_name = "provider-error"
+    error: RegistryError
+
+
+EventT = TypeVar("EventT", bound=Event)
+Listener = Callable[[Any], Awaitable[None] | None]
+
+
+def _event_class(event: type[EventT] | str) -> type[Event]:
+    if not isinstance(event, str):
+        return event
+    known = {cls.event_name: cls for cls in Event.__subclasses__()}
+    if event not in known:
+        names = ", ".join(nearest_first(event, known))
+        raise NotFoundError(f"Unknown event: {event}. There are these: {names}.")
+    return known[event]
+
+
+class Events:
+    """
+    Listeners by event class. Any thread may subscribe, unsubscribe and emit.
+
+    Plain listeners run at once, in order of subscription, in the thread that emits; coroutine
+    functions become tasks of the running event loop. A listener that raises is logged, and
+    the others still hear of the event.
+    """
+
+    def __init__(self) -> None:
+        self._listeners: dict[type[Event], tuple[Listener, ...]] = {}
+        self._tasks: set[asyncio.Future[None]] = set()
+        self._lock = threading.Lock()
+
+    def __deepcopy__(self, memo: object) -> Events:
+        """Stay the same: dependency-injector copies what a container is given."""
+        return self
+
+    def on(self, event: type[EventT] | str, listener: Listener) -> None:
+        """
+        Call ``listener`` with every event of a class, or of a name (``"provider-registered"``).
+
+        Raises:
+            NotFoundError: No event has that name.
+        """
+        cls = _event_class(event)
+        with self._lock:
+            self._listeners[cls] = (*self._listeners.get(cls, ()), listener)
+
+    def off(self, event: type[EventT] | str, listener: Listener) -> None:
+        """Undo one :meth:`on`; a listener that is not subscribed is no error."""
+        cls = _event_class(event)
+        with self._lock:
+            listeners = list(self._listeners.get(cls, ()))
+            if listener in listeners:
+                listeners.remove(listener)
+            if listeners:
+                self._listeners[cls] = tuple(listeners)
+            else:
+                self._listeners.pop(cls, None)
+
+    def wanted(self, cls: type[Event]) -> bool:
+        """Tell whether anybody listens, so that an event nobody wants is never built."""
+        return cls in self._listeners
+
+    def emit(self, event: Event) -> None:
+        """Tell the listeners of the event's class."""
+        for listener in self._listeners.get(type(event), ()):
+            try:
+                answer = listener(event)
+                if inspect.isawaitable(answer):
+                    self._spawn(answer, event)
+            except Exception:
+                logger.exception("A listener of %s raised; the others go on", event.event_name)
+
+    def _spawn(self, awaitable: Awaitable[None], event: Event) -> None:
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            if inspect.iscoroutine(awaitable):
+                awaitable.close()
+            logger.error(
+                "A listener of %s is a coroutine function, but the event came up outside an "
+                "event loop; it was not called. Subscribe a plain function.",
+                event.event_name,
+            )
+            return
+
+        async def run() -> None:
+            try:
+                await awaitable
+            except Exception:
+                logger.exception("A listener of %s raised; the others go on", event.event_name)
+
+        task = loop.create_task(run(), name=f"listener of {event.event_name}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def settle(self) -> None:
+        """Wait until the coroutine listeners of this event loop have finished."""
+        loop = asyncio.get_running_loop()
+        if mine := [task for task in self._tasks if task.get_loop() is loop]:
+            await asyncio.gather(*mine)

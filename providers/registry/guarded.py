@@ -1,0 +1,181 @@
+"""The outside of a guarded instance: its class, with every operation passing the guard."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+from asyncio import get_running_loop
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
+from time import perf_counter
+from typing import Any, NoReturn, TypeVar, cast
+
+from .guard import AnyProvider, Guard
+from .provider import is_operation
+
+__all__ = ["Guarded", "guarded", "guarded_class"]
+
+ProviderT = TypeVar("ProviderT", bound=AnyProvider)
+
+
+class Guarded:
+    """
+    The outside of a guarded instance: the provider's class with every operation guarded.
+
+    It stands before the instance proper, which it builds when first needed. Whatever is no
+    operation (``config``, helpers of the type) is the instance's own.
+    """
+
+    _guard: Guard
+
+    def __init__(self, guard: Guard) -> None:
+        self._guard = guard
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "_guard":
+            raise AttributeError(name)
+        return getattr(self._guard.peek(), name)
+
+    async def initialize(self) -> None:
+        """Connect now rather than at the first operation."""
+        if self._guard.loop is not get_running_loop():
+            await self._guard.enter()
+
+    async def dispose(self) -> None:
+        """Wait for nothing, close, and refuse further operations."""
+        await self._guard.dispose()
+
+    async def check_health(self) -> None:
+        """Ask the backend one cheap question; raises the family's error if it is not well."""
+        await self._guard.check_health()
+
+    def __repr__(self) -> str:
+        guard = self._guard
+        return f"<{type(self).__name__} {guard.name!r} {guard.status}>"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            f"Provider {self._guard.name!r} cannot be pickled or copied: it holds connections and "
+            "credentials. Pass its name and select it again on the other side."
+        )
+
+
+def guarded(instance: ProviderT, *, name: str, timeout: float | None = None) -> ProviderT:
+    """
+    Return ``instance`` behind a guard of its own, without a registry.
+
+    It connects on first use and raises its family's errors; ``initialize()``, ``dispose()``
+    and ``async with`` end it.
+    """
+    guard = Guard(name, instance.family, lambda: instance, timeout=timeout)
+    return cast(ProviderT, guarded_class(type(instance))(guard))
+
+
+def guarded_class(cls: type[AnyProvider]) -> type[Guarded]:
+    """Return the guarded subclass of a provider class, made once and kept on the class."""
+    made = cls.__dict__.get("__guarded__")
+    if made is None:
+        namespace: dict[str, Any] = {
+            "__doc__": cls.__doc__,
+            "__module__": cls.__module__,
+            "__qualname__": cls.__qualname__,
+        }
+        for name in dir(cls):
+            if is_operation(cls, name):
+                namespace[name] = _guarded_operation(name, getattr(cls, name), _kind(cls, name))
+        made = type(cls.__name__, (Guarded, cls), namespace)
+        type.__setattr__(cls, "__guarded__", made)
+    return made
+
+
+def _kind(cls: type, name: str) -> str:
+    """Tell how an operation answers: what its family says of it holds for every type."""
+    kind = "plain"
+    for base in reversed(cls.__mro__):
+        function = base.__dict__.get(name)
+        if function is None:
+            continue
+        if inspect.isasyncgenfunction(function):
+            return "stream"
+        if inspect.iscoroutinefunction(function):
+            return "coroutine"
+        if "AsyncIterator" in str(getattr(function, "__annotations__", {}).get("return", "")):
+            return "stream"
+    return kind
+
+
+def _guarded_operation(name: str, function: Callable[..., Any], kind: str) -> Callable[..., Any]:
+    return {"coroutine": _coroutine, "stream": _stream, "plain": _plain}[kind](name, function)
+
+
+def _coroutine(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    async def call(self: Guarded, /, *args: Any, **kwargs: Any) -> Any:
+        guard = self._guard
+        if guard.loop is not get_running_loop():
+            await guard.enter()
+        guard.in_flight += 1
+        started = perf_counter()
+        try:
+            if guard.timeout is None:
+                return await function(guard.instance, *args, **kwargs)
+            async with asyncio.timeout(guard.timeout):
+                return await function(guard.instance, *args, **kwargs)
+        except Exception as error:
+            guard.reraise(error, name, args, kwargs)
+        finally:
+            guard.seconds += perf_counter() - started
+            guard.calls += 1
+            guard.in_flight -= 1
+            if guard.draining:
+                guard.wake_if_idle()
+
+    return call
+
+
+def _stream(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    async def call(self: Guarded, /, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
+        guard = self._guard
+        if guard.loop is not get_running_loop():
+            await guard.enter()
+        guard.in_flight += 1
+        started = perf_counter()
+        try:
+            async with aclosing(function(guard.instance, *args, **kwargs)) as items:
+                if guard.timeout is None:
+                    async for item in items:
+                        yield item
+                else:
+                    while True:
+                        async with asyncio.timeout(guard.timeout):
+                            try:
+                                item = await anext(items)
+                            except StopAsyncIteration:
+                                break
+                        yield item
+        except Exception as error:
+            guard.reraise(error, name, args, kwargs)
+        finally:
+            guard.seconds += perf_counter() - started
+            guard.calls += 1
+            guard.in_flight -= 1
+            if guard.draining:
+                guard.wake_if_idle()
+
+    return call
+
+
+def _plain(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    """A plain function cannot wait for a connection: it works on the instance as it stands."""
+
+    @functools.wraps(function)
+    def call(self: Guarded, /, *args: Any, **kwargs: Any) -> Any:
+        guard = self._guard
+        try:
+            return function(guard.peek(), *args, **kwargs)
+        except Exception as error:
+            guard.reraise(error, name, args, kwargs)
+
+    return call

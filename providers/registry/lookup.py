@@ -1,0 +1,218 @@
+"""The reading side of a registry: which providers there are, and which is the default."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Generic, TypeVar
+
+from pydantic import BaseModel
+
+from .errors import NotFoundError, nearest_first
+from .metadata import ProviderInfo, capability_set
+from .registration import Declaration, Registration
+from .types import Family, ProviderTypes
+
+__all__ = ["Lookup"]
+
+ProviderT = TypeVar("ProviderT")
+
+
+class Lookup(Generic[ProviderT]):
+    """
+    The providers of one family, for reading.
+
+    No lookup takes a lock: a lookup reads a dict, a listing iterates over a copy.
+    """
+
+    def __init__(
+        self,
+        family: Family,
+        types: ProviderTypes,
+        declared: Mapping[str, Declaration],
+        default: str | None,
+    ) -> None:
+        self.family = family
+        self.types = types
+        self.handles: dict[str, ProviderT] = {}
+        """What :meth:`require` gives, by name: for reading only."""
+        self._registrations: dict[str, Registration] = {}
+        self._declared = dict(declared)
+        self._default = default
+        self._implied: tuple[int, str] | None = None
+        self._version = 0
+        """Counts the changes, so that what is derived from the names can be kept."""
+
+    def _resolve(self, name: str) -> Registration:
+        """Return a registration that is not there yet, or raise why there is none."""
+        raise self._not_found(name)
+
+    def _resolve_all(self) -> None:
+        """Resolve what can be resolved."""
+
+    def get(self, name: str) -> ProviderT | None:
+        """Return a provider, None where there is none of that name."""
+        try:
+            return self.require(name)
+        except NotFoundError:
+            return None
+
+    def require(self, name: str | None = None) -> ProviderT:
+        """
+        Return a provider, the default one when no name is given. Does no I/O.
+
+        Raises:
+            NotFoundError: There is none; the message lists those there are, nearest first.
+            InvalidConfigError: The settings name it, but have faults.
+        """
+        if name is None:
+            name = self.default_name()
+        handle = self.handles.get(name)
+        return self._resolve(name).handle if handle is None else handle
+
+    def has(self, name: str) -> bool:
+        """Tell whether there is a provider of that name, its settings faultless or not."""
+        return name in self._registrations or self._is_declared(name)
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and self.has(name)
+
+    def names(self, *, pipeline: str | None = None) -> Sequence[str]:
+        """Return the names of all providers, or of those a pipeline may use, A to Z."""
+        names = set(self._registrations.copy())
+        names.update(name for name in list(self._declared) if self._is_declared(name))
+        return sorted(name for name in names if pipeline is None or self.serves(name, pipeline))
+
+    def providers(self) -> dict[str, ProviderT]:
+        """Return all providers by name; those whose settings have faults are left out."""
+        self._resolve_all()
+        return self.handles.copy()
+
+    def list(self) -> Sequence[ProviderInfo]:
+        """Return what is known of each provider, A to Z; faulty ones are in :meth:`load`'s report."""
+        self._resolve_all()
+        default = self._default_or_none()
+        return [
+            registration.info(is_default=name == default)
+            for name, registration in sorted(self._registrations.copy().items())
+        ]
+
+    def info(self, name: str) -> ProviderInfo:
+        """
+        Return what is known of one provider.
+
+        Raises:
+            NotFoundError: There is none of that name.
+        """
+        return self._find(name).info(is_default=name == self._default_or_none())
+
+    def config(self, name: str) -> BaseModel | None:
+        """Return a provider's settings, secrets typed and so masked; None for a plain object."""
+        return self._find(name).config
+
+    def find_by_capability(self, *capabilities: str) -> Sequence[str]:
+        """Return the names of the providers that have all ``capabilities``: best priority first."""
+        wanted = capability_set(capabilities)
+        self._resolve_all()
+        found = [one for one in self._registrations.copy().values() if wanted <= one.capabilities]
+        return [one.name for one in sorted(found, key=lambda one: (-one.priority, one.name))]
+
+    def serves(self, name: str, pipeline: str) -> bool:
+        """Tell whether a pipeline may use a provider: its ``pipelines`` name it, or hold ``*``."""
+        registration = self._registrations.get(name)
+        if registration is not None:
+            pipelines = registration.pipelines
+        else:
+            declaration = self._declared.get(name)
+            pipelines = declaration.settings.pipelines if declaration else ()
+        return "*" in pipelines or pipeline in pipelines
+
+    # -- the default ---------------------------------------------------------------------
+
+    def default_name(self) -> str:
+        """
+        Return the name of the default provider.
+
+        It is the one that was set; else the only one anybody registered or configured; else
+        the family's fallback (``filesystem`` for storage).
+
+        Raises:
+            NotFoundError: None of these; the message says how to set it.
+        """
+        if self._default is not None:
+            return self._default
+        version, implied = self._version, self._implied
+        if implied is None or implied[0] != version:
+            self._implied = implied = (version, self._implied_default())
+        return implied[1]
+
+    def _implied_default(self) -> str:
+        fallback = self.family.fallback
+        chosen = [name for name in self.names() if not self._is_embedded(name)]
+        if len(chosen) == 1:
+            return chosen[0]
+        if fallback is not None and (fallback in chosen or (not chosen and self.has(fallback))):
+            return fallback
+        variable = f"PURVEYOR_{self.family.name.upper()}__DEFAULT"
+        if chosen:
+            raise NotFoundError(
+                f"Provider not found: the {self.family.name} family has no default among "
+                f"{', '.join(chosen)}. Name one, or set {variable}."
+            )
+        raise NotFoundError(
+            f"Provider not found: the {self.family.name} family has no provider yet. {self._how_to_add('<NAME>')}"
+        )
+
+    # -- inside --------------------------------------------------------------------------
+
+    def _find(self, name: str) -> Registration:
+        return self._registrations.get(name) or self._resolve(name)
+
+    def _is_declared(self, name: str) -> bool:
+        declaration = self._declared.get(name)
+        return declaration is not None and declaration.settings.enabled
+
+    def _is_embedded(self, name: str) -> bool:
+        registration = self._registrations.get(name)
+        if registration is not None:
+            return registration.source == "builtin"
+        declaration = self._declared.get(name)
+        return declaration is not None and declaration.source == "builtin"
+
+    def _default_or_none(self) -> str | None:
+        try:
+            return self.default_name()
+        except NotFoundError:
+            return None
+
+    def _not_found(self, name: str) -> NotFoundError:
+        family = self.family.name
+        declaration = self._declared.get(name)
+        if declaration is not None and not declaration.settings.enabled:
+            return NotFoundError(
+                f"Provider not found: {name} is disabled ({declaration.origin}). Set its enabled "
+                "to true.",
+                name,
+            )
+        names = nearest_first(name, self.names())
+        if name == self._default:
+            default = f"PURVEYOR_{family}__DEFAULT".upper()
+            name_it = f"It is named as the default provider: set {default} to one of them. "
+        else:
+            name_it = ""
+        there_are = (
+            f"There are these {family} providers: {', '.join(names)}. "
+            if names
+            else (f"There is no {family} provider yet. ")
+        )
+        return NotFoundError(
+            f"Provider not found: {name}. {there_are}{name_it}{self._how_to_add(name)}",
+            name,
+            {"family": family, "available": names},
+        )
+
+    def _how_to_add(self, name: str) -> str:
+        types = ", ".join(nearest_first(name, self.types.names(self.family.name)))
+        if not types:
+            return f"No provider type of the family {self.family.name} is installed."
+        variable = f"PURVEYOR_{self.family.name}__PROVIDERS__{name}__TYPE".upper()
+        return f"To add it, set {variable} to a type: {types}."

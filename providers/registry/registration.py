@@ -1,0 +1,178 @@
+"""The registry's record of one provider."""
+
+from __future__ import annotations
+
+import sys
+import weakref
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from ...settings import ProviderSettings
+from .guard import Guard
+from .guarded import Guarded
+from .metadata import ProviderInfo, ProviderMetadata, Status
+from .types import ProviderType
+
+__all__ = ["Declaration", "Registration", "calling_place"]
+
+_PACKAGE = str(Path(__file__).parent)
+
+
+@dataclass(frozen=True, slots=True)
+class Declaration:
+    """
+    A provider that the settings name: validated and registered when first needed.
+
+    Args:
+        settings: Its envelope and raw options.
+        source: ``config``, ``environment``, ``builtin`` ...
+        origin: Where it was declared, for messages.
+        where: Tells where one of its settings is made, for messages.
+    """
+
+    settings: ProviderSettings
+    source: str
+    origin: str
+    where: Callable[[tuple[str, ...]], str] | None = None
+
+
+class Registration:
+    """One provider: its name, type, config, who registered it, and what stands for it."""
+
+    __slots__ = (
+        "_instances",
+        "capabilities",
+        "config",
+        "depends_on",
+        "family",
+        "guard",
+        "handle",
+        "metadata",
+        "name",
+        "origin",
+        "pipelines",
+        "priority",
+        "provider_type",
+        "registered_at",
+        "required",
+        "source",
+    )
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        family: str,
+        provider_type: ProviderType | None,
+        config: BaseModel | None,
+        handle: Any,
+        guard: Guard | None,
+        settings: ProviderSettings,
+        capabilities: frozenset[str],
+        source: str,
+        origin: str,
+        registered_at: datetime,
+    ) -> None:
+        self.name = name
+        self.family = family
+        self.provider_type = provider_type
+        self.config = config
+        self.handle = handle
+        self.guard = guard
+        self.capabilities = capabilities
+        self.source = source
+        self.origin = origin
+        self.registered_at = registered_at
+        self.priority = settings.priority
+        self.required = settings.required
+        self.depends_on = tuple(settings.depends_on)
+        self.pipelines = tuple(settings.pipelines)
+        self.metadata: Mapping[str, Any] = settings.metadata
+        self._instances: dict[str, weakref.ref[Any]] | None = None
+
+    @property
+    def status(self) -> Status:
+        """Where it stands; a registered object without a guard is always ready."""
+        return self.guard.status if self.guard else Status.READY
+
+    # -- instances that callers own ------------------------------------------------------
+
+    def track(self, instance: Guarded, instance_id: str | None) -> bool:
+        """Remember an instance weakly; False if the id is that of a living one."""
+        instances = self.live_instances()
+        if instance_id is None:
+            number = len(instances) + 1
+            while (instance_id := f"#{number}") in instances:
+                number += 1
+        elif instance_id in instances:
+            return False
+        instances[instance_id] = instance
+        self._instances = {key: weakref.ref(one) for key, one in instances.items()}
+        return True
+
+    def live_instances(self) -> dict[str, Guarded]:
+        """Return the instances whose owners still hold them and have not disposed them."""
+        found: dict[str, Guarded] = {}
+        for instance_id, reference in (self._instances or {}).items():
+            instance = reference()
+            if instance is not None and instance._guard.status is not Status.DISPOSED:
+                found[instance_id] = instance
+        return found
+
+    def holders(self) -> list[str]:
+        """Name all who keep it from being removed."""
+        holders = self.guard.holders if self.guard else []
+        return [*holders, *(f"instance {name}" for name in self.live_instances())]
+
+    # -- for people ----------------------------------------------------------------------
+
+    def provider_metadata(self) -> ProviderMetadata:
+        """Return what the type says of itself, with this provider's name and time."""
+        row = self.provider_type
+        return ProviderMetadata(
+            name=self.name,
+            display_name=(row.display_name if row else "") or self.name,
+            version=row.version if row else "",
+            description=row.description if row else "",
+            capabilities=self.capabilities,
+            registered_at=self.registered_at,
+            extra={**(row.metadata if row else {}), **self.metadata},
+        )
+
+    def info(self, *, is_default: bool) -> ProviderInfo:
+        """Return a picture of this moment, without secrets."""
+        metadata = self.provider_metadata()
+        return ProviderInfo(
+            name=self.name,
+            family=self.family,
+            type=self.provider_type.name if self.provider_type else None,
+            display_name=metadata.display_name,
+            version=metadata.version,
+            description=metadata.description,
+            capabilities=self.capabilities,
+            status=self.status,
+            source=self.source,
+            origin=self.origin,
+            registered_at=self.registered_at,
+            is_default=is_default,
+            instance_count=len(self.live_instances()),
+            lease_count=self.guard.use_count if self.guard else 0,
+            priority=self.priority,
+            required=self.required,
+            pipelines=self.pipelines,
+            metadata=metadata.extra,
+            last_error=self.guard.last_error if self.guard else None,
+        )
+
+
+def calling_place() -> str:
+    """Return file and line of the code outside this package that called into it."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+        frame = frame.f_back
+    return f"{frame.f_code.co_filename}:{frame.f_lineno}"

@@ -1,0 +1,533 @@
+"""The registry: the providers of one family, by name."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import threading
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Literal, TypeVar, cast
+
+from pydantic import BaseModel
+
+from ...settings import LifecycleSettings, ProviderSettings
+from .build import Builder, Config
+from .discovery import LoadReport, LoadRow, Outcome
+from .errors import (
+    AlreadyExistsError,
+    HookFailedError,
+    InUseError,
+    InvalidStateError,
+    RegistrationFailedError,
+    RegistryError,
+    ShuttingDownError,
+)
+from .events import (
+    Events,
+    EventT,
+    Listener,
+    ProviderErrorOccurred,
+    ProviderRegistered,
+    ProviderUnregistered,
+)
+from .guard import Guard, Lease
+from .health import HealthResult, check
+from .lifecycle import ShutdownReport, dispose_all
+from .lookup import Lookup
+from .registration import Declaration, Registration, calling_place
+from .types import Family, ProviderTypes, default_types
+from .validation import check_name
+
+__all__ = ["InitHook", "ProviderRegistry"]
+
+logger = logging.getLogger(__name__)
+
+ProviderT = TypeVar("ProviderT")
+InitHook = Callable[[str], Awaitable[None] | None]
+
+
+class ProviderRegistry(Lookup[ProviderT]):
+    """
+    The providers of one family, by name.
+
+    Lookups take no lock and any thread may make them, register and unregister; calls that
+    wait are coroutines. No foreign code (class, hook, listener, import, validator) runs under
+    the registry's lock. A provider registers without I/O unless asked otherwise, and connects
+    at its first operation.
+
+    Args:
+        family: The family, or its name in ``types``.
+        types: The provider types there are; the default catalogue when not given.
+        declared: Providers that settings name: each is validated and registered when first
+            needed, or all by :meth:`load`.
+        default: Name of the default provider.
+        home: Folder below which types keep their data by default.
+        limits: Seconds for connecting, closing and shutdown.
+        events: Where to tell of changes; its own when not given.
+    """
+
+    def __init__(
+        self,
+        family: Family | str,
+        *,
+        types: ProviderTypes | None = None,
+        declared: Mapping[str, Declaration] | None = None,
+        default: str | None = None,
+        home: Path = Path(".purveyor"),
+        limits: LifecycleSettings | None = None,
+        events: Events | None = None,
+    ) -> None:
+        types = types or default_types
+        if isinstance(family, str):
+            family = types.family(family)
+        super().__init__(family, types, declared or {}, default)
+        self.events = events or Events()
+        self._limits = limits or LifecycleSettings()
+        self._builder = Builder(family, types, home, self._limits, self._tell_failure)
+        self._reserved: dict[str, str] = {}
+        self._hooks: tuple[InitHook, ...] = ()
+        self._closed = False
+        self._lock = threading.Lock()
+
+    # -- registering ---------------------------------------------------------------------
+
+    async def register(
+        self,
+        name: str,
+        config: Config = None,
+        *,
+        type: str | None = None,
+        source: str = "api",
+        start: Literal["lazy", "test", "ready"] = "lazy",
+    ) -> ProviderT:
+        """
+        Register a provider, run the initialisation hooks, then make it visible.
+
+        Args:
+            name: The provider's name.
+            config: The type's settings, flat beside ``type`` and the rest of the envelope as
+                in a configuration file; or an instance of the type's config model.
+            type: The provider type; the name is the type where neither says otherwise.
+            source: ``config``, ``environment``, ``plugin`` or ``api``.
+            start: ``lazy`` connects at the first operation, ``ready`` before this returns,
+                ``test`` also checks its health. A failure registers nothing.
+
+        Raises:
+            InvalidNameError: The name is empty or not usable.
+            AlreadyExistsError: The name is taken; the message names both origins.
+            NotFoundError: No such provider type.
+            InvalidConfigError: The settings have faults; all of them are named.
+            HookFailedError: A hook raised.
+            RegistrationFailedError: It could not be started; the cause is kept.
+        """
+        origin = calling_place()
+        with self._reserve(name, origin):
+            registration = self._builder.registration(
+                name, config, type=type, source=source, origin=origin
+            )
+            return await self._admit(registration, start)
+
+    def register_nowait(
+        self, name: str, config: Config = None, *, type: str | None = None, source: str = "api"
+    ) -> ProviderT:
+        """
+        Register a provider where nothing can be awaited; it starts lazily.
+
+        Raises:
+            InvalidStateError: There are initialisation hooks, which must be awaited.
+            RegistryError: As :meth:`register`.
+        """
+        if self._hooks:
+            raise InvalidStateError(
+                f"The {self.family.name} registry has initialisation hooks, which must be "
+                f"awaited: use await register({name!r}, ...).",
+                name,
+            )
+        origin = calling_place()
+        with self._reserve(name, origin):
+            registration = self._builder.registration(
+                name, config, type=type, source=source, origin=origin
+            )
+            return self._publish(registration)
+
+    async def register_instance(
+        self,
+        name: str,
+        instance: ProviderT,
+        *,
+        capabilities: frozenset[str] | None = None,
+        source: str = "api",
+        metadata: Mapping[str, Any] | None = None,
+    ) -> ProviderT:
+        """
+        Register an object that exists already, and return what callers will get.
+
+        A provider is guarded like any other; any other object is handed out as it is.
+
+        Raises:
+            RegistryError: As :meth:`register`.
+        """
+        origin = calling_place()
+        with self._reserve(name, origin):
+            registration = self._builder.wrapped(
+                name,
+                instance,
+                source=source,
+                origin=origin,
+                capabilities=capabilities,
+                metadata=metadata,
+            )
+            return await self._admit(registration, "lazy")
+
+    async def unregister(
+        self,
+        name: str,
+        *,
+        mode: Literal["refuse", "drain", "force"] = "refuse",
+        timeout: float | None = None,
+    ) -> None:
+        """
+        Remove a provider and dispose its instance. Instances from :meth:`create` stay their
+        owners' affair.
+
+        Args:
+            name: The provider.
+            mode: ``refuse`` raises while anybody uses it, ``drain`` refuses new work and
+                waits for the rest, ``force`` waits for nothing.
+            timeout: Seconds ``drain`` waits; ``registry.lifecycle.graceful_shutdown_timeout``
+                when not given.
+
+        Raises:
+            NotFoundError: There is no such provider.
+            InUseError: It is in use (or still is after ``timeout``): the provider stays as it was.
+        """
+        registration = self._find(name)
+        guard = registration.guard
+        holders = registration.holders()
+        if mode == "refuse" and (holders or (guard and not await guard.close_to_new_work())):
+            raise self._in_use(registration)
+        with self._lock:
+            if self._registrations.get(name) is not registration:
+                raise self._not_found(name)
+            del self._registrations[name], self.handles[name]
+            self._declared.pop(name, None)
+            self._version += 1
+            self._reserved[name] = registration.origin  # nobody takes the name before it is free
+            was_default = self._default == name
+            if was_default:
+                self._default = None
+        try:
+            if mode == "drain" and guard is not None:
+                limit = self._limits.graceful_shutdown_timeout if timeout is None else timeout
+                if not await guard.drain(limit):
+                    guard.resume()
+                    with self._lock:
+                        self._insert(registration)
+                        self._default = name if was_default else self._default
+                    raise self._in_use(registration)
+            if guard is not None:
+                await guard.dispose()
+        finally:
+            with self._lock:
+                self._reserved.pop(name, None)
+        if self.events.wanted(ProviderUnregistered):
+            self.events.emit(ProviderUnregistered(self.family.name, name))
+
+    # -- the default ---------------------------------------------------------------------
+
+    def set_default(self, name: str | None) -> None:
+        """
+        Make a provider the default one; None goes back to the rule of :meth:`default_name`.
+
+        Raises:
+            NotFoundError: There is no such provider.
+        """
+        if name is not None and not self.has(name):
+            raise self._not_found(name)
+        with self._lock:
+            self._default = name
+
+    def get_default_config(self, name: str) -> BaseModel:
+        """Return the settings a type has when none are given (S1's ``get_default_config``)."""
+        row = self.types.get(self.family.name, name)
+        return self._builder.model(name, row, {}, ProviderSettings())
+
+    # -- instances of the caller's own, and leases ---------------------------------------
+
+    def create(
+        self, name: str, config: Config = None, *, instance_id: str | None = None
+    ) -> ProviderT:
+        """
+        Build one more instance of a provider, for the caller to own and dispose.
+
+        It is guarded, connects at its first operation, and is tracked weakly: while it lives
+        the provider cannot be unregistered unless drained or forced.
+
+        Args:
+            name: A provider, or a type of the family, which is then used with ``config``.
+            config: Settings in place of the registered ones.
+            instance_id: A name for it in lists and messages.
+
+        Raises:
+            AlreadyExistsError: A living instance has that id.
+            RegistryError: As :meth:`register`.
+        """
+        registration = self._find(name)
+        instance = self._builder.another(registration, config)
+        with self._lock:
+            tracked = registration.track(instance, instance_id)
+        if not tracked:
+            raise AlreadyExistsError(
+                f"Provider {name!r} already has a living instance {instance_id!r}. Dispose it "
+                "first, or choose another instance_id.",
+                name,
+            )
+        return cast(ProviderT, instance)
+
+    def lease(self, name: str | None = None, *, holder: str | None = None) -> Lease:
+        """
+        Note that somebody uses a provider, until the ``with`` or ``async with`` block ends.
+
+        Args:
+            name: The provider; the default one when not given.
+            holder: Who, for the message that refuses to remove it; the caller's file and line
+                when not given.
+        """
+        registration = self._find(self.default_name() if name is None else name)
+        return Lease(registration.handle, registration.guard, holder or calling_place())
+
+    # -- hooks and events ----------------------------------------------------------------
+
+    def add_init_hook(self, hook: InitHook) -> None:
+        """Await ``hook(name)`` for each provider registered from now on, before it is visible."""
+        with self._lock:
+            self._hooks = (*self._hooks, hook)
+
+    async def run_init_hooks(self, name: str) -> None:
+        """
+        Run all hooks for a provider, in the order they were added.
+
+        Raises:
+            HookFailedError: A hook raised; those after it did not run.
+        """
+        for hook in self._hooks:
+            try:
+                answer = hook(name)
+                if answer is not None:
+                    await answer
+            except Exception as error:
+                label = getattr(hook, "__qualname__", repr(hook))
+                raise HookFailedError(
+                    f"Failed to register provider {name!r}: the initialisation hook {label} "
+                    f"raised {type(error).__name__}: {error}",
+                    name,
+                ) from error
+
+    def on(self, event: type[EventT] | str, listener: Listener) -> None:
+        """Subscribe to an event by class or name; see :meth:`Events.on`."""
+        self.events.on(event, listener)
+
+    def off(self, event: type[EventT] | str, listener: Listener) -> None:
+        """Undo :meth:`on`."""
+        self.events.off(event, listener)
+
+    # -- lifecycle and health ------------------------------------------------------------
+
+    async def initialize(self, name: str) -> None:
+        """Connect a provider now; also one that was disposed."""
+        registration = self._find(name)
+        if registration.guard is not None:
+            registration.guard.resume()
+            await registration.handle.initialize()
+
+    async def dispose(self, name: str) -> None:
+        """Close a provider's instance; it stays registered and refuses operations."""
+        guard = self._find(name).guard
+        if guard is not None:
+            await guard.dispose()
+
+    async def dispose_all(self, timeout: float | None = None) -> ShutdownReport:
+        """Dispose every provider and every living instance, within one deadline."""
+        limit = self._limits.graceful_shutdown_timeout if timeout is None else timeout
+        return await dispose_all(self.guards(), limit)
+
+    def guards(self) -> Sequence[Guard]:
+        """Return the guards of all providers and living instances."""
+        return [
+            guard
+            for registration in self._registrations.copy().values()
+            for guard in (
+                registration.guard,
+                *(one._guard for one in registration.live_instances().values()),
+            )
+            if guard is not None
+        ]
+
+    def close(self) -> None:
+        """Take no more registrations: the container is shutting down."""
+        self._closed = True
+
+    def reopen(self) -> None:
+        """Take work again after :meth:`close`; disposed providers connect anew when used."""
+        self._closed = False
+        for registration in self._registrations.copy().values():
+            if registration.guard is not None:
+                registration.guard.resume()
+
+    async def get_provider_health(self, name: str, *, timeout: float = 10.0) -> HealthResult:
+        """
+        Check a provider now.
+
+        Raises:
+            NotFoundError: There is none of that name.
+        """
+        return await check(name, self._find(name).guard, timeout)
+
+    # -- declared providers --------------------------------------------------------------
+
+    def _resolve_all(self) -> None:
+        self.load()
+
+    def load(self, *, strict: bool = False) -> LoadReport:
+        """
+        Register every declared provider that is not registered yet.
+
+        A failure is logged and a row of the report, never the end of the rest.
+
+        Args:
+            strict: Raise the first failure instead of reporting it.
+        """
+        rows: list[LoadRow] = []
+        for name, declaration in list(self._declared.items()):
+            registered = name in self._registrations
+            row = functools.partial(LoadRow, self.family.name, name, origin=declaration.origin)
+            if not declaration.settings.enabled:
+                rows.append(row(Outcome.SKIPPED, reason="enabled is false"))
+                continue
+            try:
+                if not registered:
+                    self._resolve(name)
+                rows.append(row(Outcome.REGISTERED))
+            except RegistryError as error:
+                if strict:
+                    raise
+                rows.append(row(Outcome.FAILED, code=error.code, reason=error.message, error=error))
+        return LoadReport(tuple(rows))
+
+    # -- inside --------------------------------------------------------------------------
+
+    def _resolve(self, name: str) -> Registration:
+        """Register a declared provider now that it is needed; two threads may both build it."""
+        registration = self._registrations.get(name)
+        if registration is not None:
+            return registration
+        declaration = self._declared.get(name)
+        if declaration is None or not declaration.settings.enabled:
+            raise self._not_found(name)
+        try:
+            built = self._builder.registration(
+                check_name(name),
+                declaration.settings,
+                source=declaration.source,
+                origin=declaration.origin,
+                where=declaration.where,
+            )
+        except RegistryError as error:
+            logger.error("Failed to create %s provider %s: %s", self.family.name, name, error)
+            raise
+        with suppress(AlreadyExistsError):  # another thread was faster, with the same settings
+            self._publish(built)
+        return self._registrations.get(name) or self._resolve(name)
+
+    @contextmanager
+    def _reserve(self, name: str, origin: str) -> Iterator[None]:
+        """Hold a name while its provider is being made, so that only one can be."""
+        check_name(name)
+        with self._lock:
+            if self._closed:
+                raise ShuttingDownError(f"The {self.family.name} registry is shutting down.", name)
+            self._refuse_taken(name, origin)
+            self._reserved[name] = origin
+        try:
+            yield
+        except RegistryError as error:
+            logger.error("Failed to register provider '%s': %s", name, error)
+            raise
+        finally:
+            with self._lock:
+                self._reserved.pop(name, None)
+
+    def _refuse_taken(self, name: str, origin: str) -> None:
+        registration = self._registrations.get(name)
+        declaration = self._declared.get(name)
+        if registration is not None:
+            taken = f"{registration.source}, {registration.origin}"
+        elif name in self._reserved:
+            taken = self._reserved[name]
+        elif declaration is not None and declaration.settings.enabled:
+            taken = f"{declaration.source}, {declaration.origin}"
+        else:
+            return
+        raise AlreadyExistsError(
+            f"Provider already registered: {name}. The {self.family.name} provider of that name "
+            f"comes from {taken}; refused is the one from {origin}. Choose another name, or "
+            "unregister the first.",
+            name,
+        )
+
+    async def _admit(
+        self, registration: Registration, start: Literal["lazy", "test", "ready"]
+    ) -> ProviderT:
+        """Run the hooks, start what is to be started, publish; a failure leaves nothing."""
+        name, guard = registration.name, registration.guard
+        await self.run_init_hooks(name)
+        if start != "lazy" and guard is not None:
+            try:
+                await registration.handle.initialize()
+                if start == "test":
+                    await guard.check_health()
+            except BaseException as error:
+                await guard.dispose()
+                if not isinstance(error, Exception):
+                    raise
+                raise RegistrationFailedError(
+                    f"Failed to register provider '{name}': {error}",
+                    name,
+                    {"cause": error.code} if isinstance(error, RegistryError) else None,
+                ) from error
+        return self._publish(registration)
+
+    def _publish(self, registration: Registration) -> ProviderT:
+        name = registration.name
+        with self._lock:
+            if name in self._registrations:
+                self._refuse_taken(name, registration.origin)
+            self._insert(registration)
+        row = registration.provider_type
+        type_name = row.name if row else "object"
+        logger.info("Registered %s provider: %s (type %s)", self.family.name, name, type_name)
+        if self.events.wanted(ProviderRegistered):
+            info = registration.info(is_default=False)
+            self.events.emit(ProviderRegistered(self.family.name, name, info))
+        return registration.handle
+
+    def _insert(self, registration: Registration) -> None:
+        self._registrations[registration.name] = registration
+        self.handles[registration.name] = registration.handle
+        self._version += 1
+
+    def _tell_failure(self, guard: Guard, error: RegistryError) -> None:
+        if self.events.wanted(ProviderErrorOccurred):
+            self.events.emit(ProviderErrorOccurred(self.family.name, guard.name, error))
+
+    def _in_use(self, registration: Registration) -> InUseError:
+        holders = registration.holders()
+        return InUseError(
+            f"Provider {registration.name} has {len(holders)} active instances: "
+            f"{', '.join(holders)}. Wait for them, or unregister with mode='drain' or "
+            "mode='force'.",
+            registration.name,
+            {"count": len(holders), "holders": holders},
+        )

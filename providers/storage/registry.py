@@ -1,0 +1,144 @@
+"""The storage types and the process-wide storage registry, as functions."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from ..families import STORAGE
+from ..registry import ProviderRegistry, ProviderType, default_types
+from ..registry.validation import validated_config
+from . import types as _types  # its rows
+from .base import StorageProvider
+
+__all__ = [
+    "create_storage",
+    "get_all_providers",
+    "get_config_class",
+    "get_provider_class",
+    "get_provider_metadata",
+    "get_storage_class",
+    "get_supported_providers",
+    "register_builtin_providers",
+    "storage_registry",
+    "validate_config",
+]
+
+_lock = threading.Lock()
+_registry: ProviderRegistry[StorageProvider[Any]] | None = None
+_built_in = _types.STORAGE_TYPES
+
+
+def get_config_class(provider: str, *, family: str = "storage") -> type[BaseModel]:
+    """
+    Return the config model of a provider type.
+
+    Raises:
+        NotFoundError: No such type; the message lists those there are.
+    """
+    return default_types.get(family, provider).config_class
+
+
+def get_provider_class(provider: str, *, family: str = "storage") -> type[Any]:
+    """
+    Return the class of a provider type.
+
+    Raises:
+        NotFoundError: No such type; the message lists those there are.
+    """
+    return default_types.get(family, provider).loaded_class
+
+
+get_storage_class = get_provider_class
+"""The same, by the name it has in storage services."""
+
+
+def get_provider_metadata(provider: str, *, family: str = "storage") -> Mapping[str, Any]:
+    """
+    Return what a provider type says of itself beside its capabilities.
+
+    Raises:
+        NotFoundError: No such type; the message lists those there are.
+    """
+    return default_types.get(family, provider).metadata
+
+
+def get_supported_providers(family: str = "storage") -> list[str]:
+    """Return the names of a family's provider types, A to Z."""
+    return default_types.names(family)
+
+
+def get_all_providers(family: str = "storage") -> dict[str, ProviderType]:
+    """Return a family's provider types by name, with description, capabilities and metadata."""
+    return {row.name: row for row in default_types.all(family)}
+
+
+def validate_config(
+    provider: str, config: Mapping[str, Any], *, home: Path = Path(".purveyor")
+) -> BaseModel:
+    """
+    Return settings as the config model of a provider type.
+
+    Raises:
+        NotFoundError: No such type; the message lists those there are.
+        InvalidConfigError: The settings have faults; all of them are named.
+    """
+    row = default_types.get("storage", provider)
+    return validated_config(row, config, name=provider, home=home)
+
+
+def storage_registry() -> ProviderRegistry[StorageProvider[Any]]:
+    """
+    Return the process-wide storage registry, made when first asked for: ``STORAGE_REGISTRY``.
+
+    It is empty at first. Applications use a container's registry instead, which is their own.
+    """
+    global _registry
+    with _lock:
+        if _registry is None:
+            _registry = ProviderRegistry(STORAGE)
+        return _registry
+
+
+async def register_builtin_providers(
+    registry: ProviderRegistry[StorageProvider[Any]] | None = None,
+) -> None:
+    """
+    Register ``filesystem`` and ``sqlite`` with their default settings; the first is the default.
+
+    Args:
+        registry: Where; the process-wide registry when not given.
+
+    Raises:
+        AlreadyExistsError: One of them is registered.
+    """
+    registry = registry or storage_registry()
+    for row in _built_in:
+        if row.embedded:
+            await registry.register(row.name, source="builtin")
+    registry.set_default(STORAGE.fallback)
+
+
+async def create_storage(
+    provider: str, config: Mapping[str, Any] | None = None, instance_id: str | None = None
+) -> StorageProvider[Any]:
+    """
+    Return a connected storage of the caller's own, of a provider of the process-wide registry.
+
+    Args:
+        provider: Name of the provider.
+        config: Settings in place of the registered ones.
+        instance_id: A name for it in lists and messages.
+
+    Raises:
+        NotFoundError: No such provider.
+        InvalidConfigError: The settings have faults; all of them are named.
+        RegistryError: It cannot be connected.
+    """
+    storage = storage_registry().create(provider, config, instance_id=instance_id)
+    await storage.initialize()
+    return storage
