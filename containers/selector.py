@@ -54,10 +54,8 @@ class ProviderSelector(_Base, Generic[ProviderT]):
             NotFoundError: There is none; the message lists those there are, nearest first.
             InvalidConfigError: The settings name it, but have faults.
         """
-        try:
-            return self._ready[name]  # pyright: ignore[reportArgumentType]
-        except KeyError:
-            return self._select(name)
+        found = self._ready.get(name)  # pyright: ignore[reportArgumentType]
+        return self._select(name) if found is None else found
 
     def _select(self, name: str | None) -> ProviderT:
         overriding: Any = self.last_overriding
