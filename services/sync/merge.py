@@ -1,0 +1,69 @@
+"""Two sorted listings side by side, in memory that does not grow with them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import TypeVar
+
+from ...providers.registry import RegistryError
+from ...providers.storage import ObjectInfo
+from .errors import SyncError
+
+__all__ = ["Entry", "merged"]
+
+ItemT = TypeVar("ItemT")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """
+    One object of a listing.
+
+    Args:
+        path: Its key below the place that is listed, by which both sides are compared.
+        info: What the listing says of it.
+        fault: Why it cannot be copied, where that is known already; ``info`` is None then.
+    """
+
+    path: str
+    info: ObjectInfo | None
+    fault: RegistryError | None = None
+
+
+async def merged(
+    left: AsyncGenerator[Entry], right: AsyncGenerator[Entry]
+) -> AsyncIterator[tuple[Entry | None, Entry | None]]:
+    """
+    Iterate over two listings in order of their paths, equal paths together.
+
+    Raises:
+        SyncError: A listing is out of order, so that it cannot be compared.
+    """
+    async with aclosing(_ordered(left)) as ones, aclosing(_ordered(right)) as others:
+        one, other = await anext(ones, None), await anext(others, None)
+        while one is not None or other is not None:
+            if other is None or (one is not None and one.path < other.path):
+                yield one, None
+                one = await anext(ones, None)
+            elif one is None or other.path < one.path:
+                yield None, other
+                other = await anext(others, None)
+            else:
+                yield one, other
+                one, other = await anext(ones, None), await anext(others, None)
+
+
+async def _ordered(entries: AsyncGenerator[Entry]) -> AsyncGenerator[Entry]:
+    last = ""
+    async with aclosing(entries):
+        async for entry in entries:
+            if entry.path < last:
+                raise SyncError(
+                    "OUT_OF_ORDER",
+                    f"The listing has {entry.path!r} after {last!r}: a storage lists in order of "
+                    "the keys' bytes. Its type has a fault; the conformance kit finds it.",
+                )
+            last = entry.path
+            yield entry
