@@ -42,7 +42,9 @@ def cpu_of(code: str, folder: str) -> Callable[[], float]:
     return measure
 
 
-ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("PURVEYOR_")}
+ENVIRONMENT = {
+    name: value for name, value in os.environ.items() if not name.startswith("PURVEYOR_")
+}
 
 
 def main() -> None:
@@ -58,7 +60,9 @@ def main() -> None:
         )
         table(figures, "ms of CPU a process", "import the libraries")
         print()
-        verdict("build and select", ratio(figures, "build and select", "import the libraries"), 1.35)
+        verdict(
+            "build and select", ratio(figures, "build and select", "import the libraries"), 1.35
+        )
         imported = subprocess.run(
             [sys.executable, "-c", IMPORTED],
             cwd=folder,

@@ -21,9 +21,7 @@ def per_call(function: Callable[[], object], calls: int) -> float:
         gc.enable()
 
 
-def rounds(
-    candidates: Mapping[str, Callable[[], float]], count: int
-) -> dict[str, list[float]]:
+def rounds(candidates: Mapping[str, Callable[[], float]], count: int) -> dict[str, list[float]]:
     """Measure every candidate once a round, ``count`` rounds after one that is not counted."""
     figures: dict[str, list[float]] = {name: [] for name in candidates}
     for number in range(count + 1):

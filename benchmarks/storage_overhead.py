@@ -48,7 +48,7 @@ class BareFiles:
 
     def __init__(self, root: Path) -> None:
         self._root = str(root)
-        self._pool = ThreadPoolExecutor(CONCURRENCY)
+        self._pool = ThreadPoolExecutor(16)
 
     async def put(self, key: str, data: bytes) -> None:
         """Write a file."""
@@ -85,7 +85,7 @@ class BareSQLite:
         connection = sqlite3.connect(path, isolation_level=None)
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=NORMAL")
-        connection.execute("CREATE TABLE objects (key TEXT PRIMARY KEY, data BLOB) WITHOUT ROWID")
+        connection.execute("CREATE TABLE objects (key TEXT PRIMARY KEY, data BLOB)")
         while (job := self._jobs.get()) is not None:
             batch = [job]
             with contextlib.suppress(queue.Empty):
@@ -176,7 +176,9 @@ async def compare(name: str, ours: Store, bare: Store, count: int) -> None:
     for operation, rates in figures.items():
         print(f"\n{name} {operation}")
         table(rates, "operations a second", "bare")
-        verdict(f"{name} {operation} over bare", ratio(rates, "purveyor", "bare"), 0.9, at_least=True)
+        verdict(
+            f"{name} {operation} over bare", ratio(rates, "purveyor", "bare"), 0.9, at_least=True
+        )
 
 
 @contextlib.asynccontextmanager

@@ -1,4 +1,4 @@
-"""What the environment may say: the tree of settings, where it comes from, what is wrong with it."""
+"""What the environment may say: the tree of settings, its sources, and what is wrong with it."""
 
 from __future__ import annotations
 

@@ -13,7 +13,15 @@ from typing import Any, cast
 
 from .errors import Problem
 
-__all__ = ["PREFIX", "Source", "contains", "from_dotenv", "from_environment", "from_file", "from_secrets"]
+__all__ = [
+    "PREFIX",
+    "Source",
+    "contains",
+    "from_dotenv",
+    "from_environment",
+    "from_file",
+    "from_secrets",
+]
 
 PREFIX = "PURVEYOR_"
 DELIMITER = "__"
@@ -90,7 +98,9 @@ def _put(source: Source, keys: Keys, value: Any, location: str) -> None:
         below = branch.setdefault(key, {})
         if not isinstance(below, dict):
             source.problems.append(
-                Problem(location, f"{key!r} is set as a single value too; keep one of the two", keys)
+                Problem(
+                    location, f"{key!r} is set as a single value too; keep one of the two", keys
+                )
             )
             return
         branch = cast(Tree, below)
@@ -128,7 +138,7 @@ def from_file(path: Path) -> Source:
     source = Source({}, lambda keys: f"{path}: {'.'.join(keys)}")
     try:
         loaded = _load(path)
-    except _FileFault as fault:
+    except _FileError as fault:
         source.problems.append(Problem(fault.location, fault.reason))
         return source
     if loaded is None:
@@ -141,7 +151,7 @@ def from_file(path: Path) -> Source:
     return source
 
 
-class _FileFault(Exception):
+class _FileError(Exception):
     def __init__(self, location: str, reason: str) -> None:
         super().__init__(reason)
         self.location = location
@@ -152,22 +162,22 @@ def _load(path: Path) -> Any:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise _FileFault(str(path), _unreadable(error)) from None
+        raise _FileError(str(path), _unreadable(error)) from None
     suffix = path.suffix.lower()
     if suffix == ".toml":
         try:
             return tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:
-            raise _FileFault(str(path), f"is no valid TOML: {error}") from None
+            raise _FileError(str(path), f"is no valid TOML: {error}") from None
     if suffix == ".json":
         try:
             return json.loads(text)
         except json.JSONDecodeError as error:
             place = f"line {error.lineno}, column {error.colno}"
-            raise _FileFault(str(path), f"is no valid JSON: {error.msg} (at {place})") from None
+            raise _FileError(str(path), f"is no valid JSON: {error.msg} (at {place})") from None
     if suffix in (".yaml", ".yml"):
         return _load_yaml(path, text)
-    raise _FileFault(str(path), "must end in .toml, .yaml, .yml or .json")
+    raise _FileError(str(path), "must end in .toml, .yaml, .yml or .json")
 
 
 def _load_yaml(path: Path, text: str) -> Any:
@@ -175,14 +185,14 @@ def _load_yaml(path: Path, text: str) -> Any:
         import yaml
     except ModuleNotFoundError:
         reason = "needs PyYAML. Install it with: pip install 'purveyor[yaml]'"
-        raise _FileFault(str(path), reason) from None
+        raise _FileError(str(path), reason) from None
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f" (at line {mark.line + 1}, column {mark.column + 1})" if mark else ""
         problem = getattr(error, "problem", None) or "not well-formed"
-        raise _FileFault(str(path), f"is no valid YAML: {problem}{place}") from None
+        raise _FileError(str(path), f"is no valid YAML: {problem}{place}") from None
 
 
 def _unreadable(error: OSError | UnicodeDecodeError) -> str:

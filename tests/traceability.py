@@ -48,8 +48,16 @@ def faults(
             found.append(f"{number} is proven: remove it from [planned] in {EXCEPTIONS.name}")
         if not proven and number in exceptions.get("partial", {}):
             found.append(f"{number} stands in [partial] and has no test at all: it is [planned]")
-    found += [f"{number} is no statement (in {', '.join(tests[number])})" for number in tests if number not in tags]
-    found += [f"{number} in {EXCEPTIONS.name} is no statement" for number in excepted if number not in tags]
+    found += [
+        f"{number} is no statement (in {', '.join(tests[number])})"
+        for number in tests
+        if number not in tags
+    ]
+    found += [
+        f"{number} in {EXCEPTIONS.name} is no statement"
+        for number in excepted
+        if number not in tags
+    ]
     return found
 
 
@@ -57,7 +65,8 @@ def main() -> int:
     """Print the table; return 1 if a statement is neither proven nor excepted."""
     collected = _Collected()
     code = pytest.main(
-        ["--collect-only", "-qq", "-p", "no:cacheprovider", str(ROOT / "tests")], plugins=[collected]
+        ["--collect-only", "-qq", "-p", "no:cacheprovider", str(ROOT / "tests")],
+        plugins=[collected],
     )
     if code != pytest.ExitCode.OK:
         return int(code)
@@ -67,13 +76,19 @@ def main() -> int:
         if tag not in PROVABLE:
             continue
         proofs = collected.tests.get(number, [])
-        reasons = [f"({name}: {section[number]})" for name, section in exceptions.items() if number in section]
+        reasons = [
+            f"({name}: {section[number]})"
+            for name, section in exceptions.items()
+            if number in section
+        ]
         first = [*proofs, *reasons] or ["-"]
         print(f"{number:6} {tag}  {first[0]}")
         for more in first[1:]:
             print(f"{'':9} {more}")
     wrong = faults(tags, collected.tests, exceptions)
-    proven = sum(1 for number, tag in tags.items() if tag in PROVABLE and collected.tests.get(number))
+    proven = sum(
+        1 for number, tag in tags.items() if tag in PROVABLE and collected.tests.get(number)
+    )
     print(f"\n{proven} statements proven, {len(wrong)} faults")
     for fault in wrong:
         print(f"fault: {fault}", file=sys.stderr)

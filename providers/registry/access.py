@@ -108,11 +108,15 @@ class RegistryView(Generic[ProviderT]):
             return lambda: [one for one in registry.list() if registry.serves(one.name, pipeline)]
         if call == "find_by_capability":
             return lambda *wanted: [
-                name for name in registry.find_by_capability(*wanted) if registry.serves(name, pipeline)
+                name
+                for name in registry.find_by_capability(*wanted)
+                if registry.serves(name, pipeline)
             ]
         if call == "providers":
             return lambda: {
-                name: one for name, one in registry.providers().items() if registry.serves(name, pipeline)
+                name: one
+                for name, one in registry.providers().items()
+                if registry.serves(name, pipeline)
             }
         return function
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -67,7 +66,7 @@ class Builder:
         settings = settings_of(name, config, type)
         row = self._type_of(name, settings, config)
         model = self.model(name, row, config, settings, where)
-        guard = self._guard(name, functools.partial(row.loaded_class, model), settings.timeout)
+        guard = self._guard(name, row.loaded_class, model, settings.timeout)
         return Registration(
             name=name,
             family=self.family.name,
@@ -99,7 +98,7 @@ class Builder:
         if isinstance(instance, Guarded):
             guard = instance._guard
         elif isinstance(instance, Provider):
-            guard = self._guard(name, lambda: instance, None)
+            guard = self._guard(name, lambda _: instance, None, None)
             handle = guarded_class(instance.__class__)(guard)
         if capabilities is None:
             capabilities = getattr(
@@ -136,7 +135,7 @@ class Builder:
         if config is not None:
             model = self.model(name, row, config, settings_of(name, config, None))
         timeout = registration.guard.timeout if registration.guard else None
-        guard = self._guard(name, functools.partial(row.loaded_class, model), timeout)
+        guard = self._guard(name, row.loaded_class, model, timeout)
         return guarded_class(row.loaded_class)(guard)
 
     def model(
@@ -177,11 +176,18 @@ class Builder:
             )
         return row
 
-    def _guard(self, name: str, build: Callable[[], Any], timeout: float | None) -> Guard:
+    def _guard(
+        self,
+        name: str,
+        build: Callable[[Any], Any],
+        config: BaseModel | None,
+        timeout: float | None,
+    ) -> Guard:
         return Guard(
             name,
             self.family.name,
             build,
+            config,
             timeout=timeout,
             init_timeout=self.limits.init_timeout,
             dispose_timeout=self.limits.dispose_timeout,

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import functools
 import threading
 from asyncio import get_running_loop
 from collections.abc import Callable, Coroutine
 from typing import Any, NoReturn, TypeVar
+
+from pydantic import BaseModel
 
 from .errors import (
     ConnectionFailedError,
@@ -36,7 +39,8 @@ class Guard:
     Args:
         name: The provider's name, for messages.
         family: The family's name, for messages.
-        build: Makes the instance; runs in no lock and does no I/O.
+        build: Makes the instance of ``config``; runs in no lock and does no I/O.
+        config: What ``build`` is given: the provider class and its settings, in most cases.
         timeout: Seconds an operation may take, a stream's step each; None: as long as it likes.
         init_timeout: Seconds that connecting may take.
         dispose_timeout: Seconds that closing may take.
@@ -45,7 +49,9 @@ class Guard:
 
     __slots__ = (
         "_build",
+        "_config",
         "_connecting",
+        "_connector",
         "_idle_waiters",
         "_leases",
         "_lock",
@@ -71,7 +77,8 @@ class Guard:
         self,
         name: str,
         family: str,
-        build: Callable[[], AnyProvider],
+        build: Callable[[Any], AnyProvider],
+        config: BaseModel | None,
         *,
         timeout: float | None = None,
         init_timeout: float = 30.0,
@@ -94,8 +101,10 @@ class Guard:
         self.seconds = 0.0
         self.draining = False
         self._build = build
+        self._config = config
         self._owner: asyncio.AbstractEventLoop | None = None
         self._connecting: asyncio.Future[None] | None = None
+        self._connector: asyncio.Task[None] | None = None
         self._leases: dict[int, Lease] | None = None
         self._idle_waiters: list[concurrent.futures.Future[None]] | None = None
         self._lock = threading.Lock()
@@ -119,8 +128,7 @@ class Guard:
                 if not self._owner.is_closed():
                     raise self._foreign_loop()
                 # The loop it lived on is gone, and with it every connection: start afresh.
-                self.instance = self._connecting = None
-                self.in_flight = 0
+                self.instance = self._connecting = self._connector = None
                 self.status = Status.REGISTERED
             self._owner = loop
             if self.status is Status.READY:
@@ -129,13 +137,19 @@ class Guard:
                 mine = self._connecting = loop.create_future()
                 self.status = Status.INITIALIZING
             connecting = self._connecting
+            self.in_flight += 1  # who waits for the connection uses the instance already
         if mine is not None:
             # A task of its own: one caller's cancellation must not fail all who wait with it.
-            task = loop.create_task(self._connect(mine), name=f"connect {self.name}")
-            mine.add_done_callback(
-                lambda future, _owned=task: future.cancelled() or future.exception()
-            )
-        await asyncio.shield(connecting)
+            self._connector = loop.create_task(self._connect(mine), name=f"connect {self.name}")
+            self._connector.add_done_callback(functools.partial(self._settle, mine))
+        try:
+            await asyncio.shield(connecting)
+            if self.instance is None:  # disposed before those who waited could go on
+                raise self._refusal()
+        finally:
+            self.in_flight -= 1
+            if self.draining:  # not at once: the call that waited counts itself first
+                loop.call_soon(self.wake_if_idle)
 
     async def _connect(self, done: asyncio.Future[None]) -> None:
         instance: AnyProvider | None = None
@@ -143,33 +157,38 @@ class Guard:
             instance = self.peek()
             async with asyncio.timeout(self.init_timeout):
                 await instance._connect()
-        except BaseException as error:  # cancellation too must free what was made
-            if instance is not None:
-                await self._close_quietly(instance)
             with self._lock:
-                if self._connecting is done:
-                    self._connecting = self._owner = self.instance = None
-                    self.status = Status.ERROR
-            failure = self._connect_failure(error)
-            self._note(failure)
-            if not done.done():
-                done.set_exception(failure)
-            if not isinstance(error, Exception):
-                raise
-            return
-        with self._lock:
-            abandoned = self._connecting is not done
-            if not abandoned:
-                self._connecting = None
+                if self._connecting is not done:  # disposed while connecting
+                    raise self._refusal()
+                self._connecting = self._connector = None
                 self.last_error = None
                 self.status = Status.READY
                 self.loop = None if self.draining else self._owner
-        if abandoned:  # disposed while connecting
-            await self._close_quietly(instance)
-            if not done.done():
-                done.set_exception(self._refusal())
-        elif not done.done():
+        except BaseException as error:  # cancellation too must free what was made
+            try:
+                if instance is not None:
+                    await self._close_quietly(instance)
+            finally:
+                with self._lock:
+                    if self._connecting is done:
+                        self._connecting = self._connector = self._owner = self.instance = None
+                        self.status = Status.ERROR
+            if not isinstance(error, Exception):
+                raise
+            failure = self._connect_failure(error, instance)
+            self._note(failure)
+            if failure is error:
+                raise
+            raise failure from error
+
+    def _settle(self, done: asyncio.Future[None], task: asyncio.Task[None]) -> None:
+        """Tell those who wait for a connection what became of it."""
+        error = asyncio.CancelledError() if task.cancelled() else task.exception()
+        if error is None:
             done.set_result(None)
+        else:
+            done.set_exception(error if isinstance(error, Exception) else self._refusal())
+            done.exception()  # perhaps nobody waits any more
 
     def peek(self) -> AnyProvider:
         """
@@ -181,7 +200,7 @@ class Guard:
         instance = self.instance
         if instance is None:
             try:
-                instance = self._build()
+                instance = self._build(self._config)
             except RegistryError:
                 raise
             except Exception as error:
@@ -201,16 +220,24 @@ class Guard:
 
     def reraise(self, error: Exception, operation: str, args: Any, kwargs: Any) -> NoReturn:
         """Raise ``error`` as the family's typed error, its cause kept."""
-        if self.timeout is not None and isinstance(error, TimeoutError) and not error.args:
+        timed_out = self.timeout is not None and isinstance(error, TimeoutError) and not error.args
+        if timed_out:
             error = TimeoutError(f"no answer within {self.timeout:g} s")
-        mapped = self._mapped(error, Call(operation, args, kwargs, self.name))
+        mapped = self._mapped(error, Call(operation, args, kwargs, self.name), self.instance)
+        if timed_out and mapped is error:
+            mapped = OperationTimeoutError(
+                f"{operation} of provider {self.name!r} timed out: {error}", self.name
+            )
         self._note(mapped)
-        if mapped is error:
-            raise error
-        raise mapped from error
+        try:
+            if mapped is error:
+                raise error
+            raise mapped from error
+        finally:
+            del error, mapped  # or the traceback would keep them, and the call's arguments, alive
 
-    def _mapped(self, error: Exception, call: Call) -> Exception:
-        instance = self.instance
+    @staticmethod
+    def _mapped(error: Exception, call: Call, instance: AnyProvider | None) -> Exception:
         if isinstance(error, RegistryError) or instance is None:
             return error
         return instance._translate(error, call) or error
@@ -226,25 +253,16 @@ class Guard:
             if self.on_failure is not None:
                 self.on_failure(self, error)
 
-    def _connect_failure(self, error: BaseException) -> RegistryError:
-        if isinstance(error, asyncio.CancelledError):
-            return self._refusal()
+    def _connect_failure(self, error: Exception, instance: AnyProvider | None) -> RegistryError:
         if isinstance(error, TimeoutError) and not error.args:
             error = TimeoutError(f"no connection within {self.init_timeout:g} s")
-        mapped = error
-        if isinstance(error, Exception):
-            mapped = self._mapped(error, Call("connect", (), {}, self.name))
-        if not isinstance(mapped, RegistryError):
-            kind = (
-                OperationTimeoutError if isinstance(mapped, TimeoutError) else ConnectionFailedError
-            )
-            mapped = kind(
-                f"Cannot connect provider {self.name!r}: {type(mapped).__name__}: {mapped}",
-                self.name,
-            )
-        if mapped is not error:
-            mapped.__cause__ = error
-        return mapped
+        mapped = self._mapped(error, Call("connect", (), {}, self.name), instance)
+        if isinstance(mapped, RegistryError):
+            return mapped
+        kind = OperationTimeoutError if isinstance(mapped, TimeoutError) else ConnectionFailedError
+        return kind(
+            f"Cannot connect provider {self.name!r}: {type(mapped).__name__}: {mapped}", self.name
+        )
 
     def _refusal(self) -> InvalidStateError:
         what = "is disposed" if self.status is Status.DISPOSED else "is being removed"
@@ -303,7 +321,7 @@ class Guard:
         with self._lock:
             waiters, self._idle_waiters = self._idle_waiters or [], None
         for waiter in waiters:
-            if not waiter.done():
+            if waiter.set_running_or_notify_cancel():
                 waiter.set_result(None)
 
     async def close_to_new_work(self) -> bool:
@@ -376,17 +394,26 @@ class Guard:
         with self._lock:
             ready = self.status is Status.READY
             self.status = Status.DISPOSED
-            self.loop = None
+            self.loop = self._connecting = None
             instance, self.instance = self.instance, None
             owner, self._owner = self._owner, None
-            self._connecting = None  # a connection on its way finds itself abandoned, and closes
-        if instance is None or owner is None or not ready or owner.is_closed():
+            connector, self._connector = self._connector, None
+        if connector is not None:
+            end = functools.partial(self._abandon, connector)
+        elif ready and instance is not None:
+            end = functools.partial(self._close, instance)
+        else:
             return
         if owner is get_running_loop():
-            await self._close(instance)
-        elif owner.is_running():
-            future = asyncio.run_coroutine_threadsafe(self._close(instance), owner)
-            await asyncio.wrap_future(future)
+            await end()
+        elif owner is not None and owner.is_running():
+            await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(end(), owner))
+
+    async def _abandon(self, connector: asyncio.Task[None]) -> None:
+        """End an attempt to connect, which closes what it made."""
+        connector.cancel()
+        async with asyncio.timeout(self.dispose_timeout):
+            await asyncio.wait([connector])
 
     async def _close(self, instance: AnyProvider) -> None:
         async with asyncio.timeout(self.dispose_timeout):
@@ -398,6 +425,11 @@ class Guard:
             await self._close(instance)
         except Exception as error:
             self.last_error = f"closing after a failed connection: {error}"
+
+    def refuse_if_disposed(self) -> None:
+        """Raise if the instance is disposed; for calls that need no connection."""
+        if self.status is Status.DISPOSED:
+            raise self._refusal()
 
     # -- asked for on purpose ------------------------------------------------------------
 

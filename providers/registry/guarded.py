@@ -7,7 +7,7 @@ import functools
 import inspect
 from asyncio import get_running_loop
 from collections.abc import AsyncIterator, Callable
-from contextlib import aclosing
+from contextlib import aclosing, nullcontext
 from time import perf_counter
 from typing import Any, NoReturn, TypeVar, cast
 
@@ -23,19 +23,26 @@ class Guarded:
     """
     The outside of a guarded instance: the provider's class with every operation guarded.
 
-    It stands before the instance proper, which it builds when first needed. Whatever is no
-    operation (``config``, helpers of the type) is the instance's own.
+    It stands before the instance proper, which it builds when first needed. Data attributes are
+    the instance's own; a method that is no operation runs on the outside, so that the operations
+    it is made of are guarded.
     """
 
     _guard: Guard
 
     def __init__(self, guard: Guard) -> None:
-        self._guard = guard
+        object.__setattr__(self, "_guard", guard)
 
     def __getattr__(self, name: str) -> Any:
         if name == "_guard":
             raise AttributeError(name)
         return getattr(self._guard.peek(), name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(self._guard.peek(), name, value)
+
+    def __delattr__(self, name: str) -> None:
+        delattr(self._guard.peek(), name)
 
     async def initialize(self) -> None:
         """Connect now rather than at the first operation."""
@@ -61,6 +68,17 @@ class Guarded:
         )
 
 
+class _InstanceAttribute:
+    """A data attribute of the class, which the instance may have set to something else."""
+
+    def __init__(self, name: str, value: Any) -> None:
+        self._name = name
+        self._value = value
+
+    def __get__(self, outside: Guarded | None, owner: type) -> Any:
+        return self._value if outside is None else getattr(outside._guard.peek(), self._name)
+
+
 def guarded(instance: ProviderT, *, name: str, timeout: float | None = None) -> ProviderT:
     """
     Return ``instance`` behind a guard of its own, without a registry.
@@ -68,7 +86,7 @@ def guarded(instance: ProviderT, *, name: str, timeout: float | None = None) -> 
     It connects on first use and raises its family's errors; ``initialize()``, ``dispose()``
     and ``async with`` end it.
     """
-    guard = Guard(name, instance.family, lambda: instance, timeout=timeout)
+    guard = Guard(name, instance.family, lambda _: instance, None, timeout=timeout)
     return cast(ProviderT, guarded_class(type(instance))(guard))
 
 
@@ -84,6 +102,10 @@ def guarded_class(cls: type[AnyProvider]) -> type[Guarded]:
         for name in dir(cls):
             if is_operation(cls, name):
                 namespace[name] = _guarded_operation(name, getattr(cls, name), _kind(cls, name))
+            elif not name.startswith("__"):
+                value = inspect.getattr_static(cls, name)
+                if not hasattr(value, "__get__"):
+                    namespace[name] = _InstanceAttribute(name, value)
         made = type(cls.__name__, (Guarded, cls), namespace)
         type.__setattr__(cls, "__guarded__", made)
     return made
@@ -143,7 +165,8 @@ def _stream(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         guard.in_flight += 1
         started = perf_counter()
         try:
-            async with aclosing(function(guard.instance, *args, **kwargs)) as items:
+            items: Any = function(guard.instance, *args, **kwargs)
+            async with aclosing(items) if hasattr(items, "aclose") else nullcontext():
                 if guard.timeout is None:
                     async for item in items:
                         yield item
@@ -173,6 +196,7 @@ def _plain(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     def call(self: Guarded, /, *args: Any, **kwargs: Any) -> Any:
         guard = self._guard
+        guard.refuse_if_disposed()
         try:
             return function(guard.peek(), *args, **kwargs)
         except Exception as error:

@@ -88,7 +88,7 @@ class Lookup(Generic[ProviderT]):
         return self.handles.copy()
 
     def list(self) -> Sequence[ProviderInfo]:
-        """Return what is known of each provider, A to Z; faulty ones are in :meth:`load`'s report."""
+        """Return what is known of each provider, A to Z, but of faulty ones (see :meth:`load`)."""
         self._resolve_all()
         default = self._default_or_none()
         return [
@@ -159,7 +159,8 @@ class Lookup(Generic[ProviderT]):
                 f"{', '.join(chosen)}. Name one, or set {variable}."
             )
         raise NotFoundError(
-            f"Provider not found: the {self.family.name} family has no provider yet. {self._how_to_add('<NAME>')}"
+            f"Provider not found: the {self.family.name} family has no provider yet. "
+            f"{self._how_to_add('<NAME>')}"
         )
 
     # -- inside --------------------------------------------------------------------------

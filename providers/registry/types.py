@@ -280,7 +280,7 @@ class ProviderTypes:
         return [row for row in rows if row.family == family and row.embedded]
 
     def of_class(self, family: str, cls: type) -> ProviderType | None:
-        """Return the type whose provider class or config model ``cls`` is, None if there is none."""
+        """Return the type whose class or config model ``cls`` is, None if there is none."""
         for row in list(self._types.values()):
             if row.family != family:
                 continue

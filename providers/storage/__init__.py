@@ -23,6 +23,7 @@ from .base import (
 from .blocking import BlockingStorage
 from .errors import (
     InvalidKeyError,
+    InvalidMetadataError,
     InvalidRangeError,
     KeyConflictError,
     ObjectExistsError,
@@ -35,6 +36,7 @@ from .errors import (
     StorageTimeoutError,
 )
 from .keys import check_key, check_prefix
+from .metadata import check_metadata
 from .registry import (
     create_storage,
     get_all_providers,
@@ -62,6 +64,7 @@ __all__ = [
     "BlockingStorage",
     "Delete",
     "InvalidKeyError",
+    "InvalidMetadataError",
     "InvalidRangeError",
     "KeyConflictError",
     "ObjectExistsError",
@@ -79,6 +82,7 @@ __all__ = [
     "StorageTimeoutError",
     "StorageTransaction",
     "check_key",
+    "check_metadata",
     "check_prefix",
     "check_range",
     "chunks_of",

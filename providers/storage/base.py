@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from types import MappingProxyType
-from typing import TYPE_CHECKING, BinaryIO, ClassVar, Self, TypeAlias
+from typing import TYPE_CHECKING, BinaryIO, ClassVar, Self, TypeAlias, cast
 
 from ..registry.errors import RegistryError, UnsupportedCapabilityError
 from ..registry.provider import Call, ConfigT, Provider, operation
@@ -129,6 +129,8 @@ class StorageProvider(Provider[ConfigT]):
 
         Raises:
             InvalidKeyError: The key breaks a rule.
+            InvalidMetadataError: A name or value of ``metadata`` breaks a rule.
+            FileNotFoundError: ``data`` is the path of a local file that is not there.
             ObjectExistsError: ``overwrite`` is False and the key is taken.
             KeyConflictError: The backend cannot hold the key beside one it holds.
             StorageFullError: No space left.
@@ -260,7 +262,7 @@ class StorageProvider(Provider[ConfigT]):
 
     def _translate(self, error: Exception, call: Call) -> Exception | None:
         """Map the errors of the operating system, which most backends raise too."""
-        if isinstance(error, RegistryError):
+        if isinstance(error, RegistryError) or _is_about_source(error, call):
             return None
         name, key = call.provider_name, call.argument(0, "key") or call.argument(0, "source")
         if isinstance(error, FileNotFoundError):
@@ -344,6 +346,16 @@ def reason_of(error: BaseException) -> str:
     return lines[0] if lines else type(error).__name__
 
 
+def _is_about_source(error: Exception, call: Call) -> bool:
+    """Tell whether it is the local file to be put that cannot be read: the caller's own affair."""
+    data = call.argument(1, "data") if call.operation == "put" else None
+    return (
+        isinstance(error, OSError)
+        and isinstance(data, os.PathLike)
+        and error.filename == os.fspath(cast("os.PathLike[str]", data))
+    )
+
+
 def check_range(start: int, end: int | None, size: int | None = None) -> None:
     """
     Refuse a range that is none, or, where ``size`` is known, one that starts past the end.
@@ -356,10 +368,12 @@ def check_range(start: int, end: int | None, size: int | None = None) -> None:
             f"Invalid range {start}:{'' if end is None else end}: it must be 0 <= start <= end."
         )
     if size is not None and start > size:
-        raise InvalidRangeError(f"Invalid range: it starts at {start}, the object has {size} bytes.")
+        raise InvalidRangeError(
+            f"Invalid range: it starts at {start}, the object has {size} bytes."
+        )
 
 
-async def chunks_of(data: ObjectSource, size: int = CHUNK_SIZE) -> AsyncIterator[bytes]:
+async def chunks_of(data: ObjectSource, size: int = CHUNK_SIZE) -> AsyncGenerator[bytes, None]:
     """
     Iterate over a source in chunks of about ``size`` bytes; files are read in a thread.
 
@@ -374,7 +388,7 @@ async def chunks_of(data: ObjectSource, size: int = CHUNK_SIZE) -> AsyncIterator
         async for chunk in data:
             yield bytes(chunk)
     elif isinstance(data, os.PathLike):
-        file = await asyncio.to_thread(open, data, "rb")
+        file = await asyncio.to_thread(open, os.fspath(data), "rb")
         try:
             while chunk := await asyncio.to_thread(file.read, size):
                 yield chunk

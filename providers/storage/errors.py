@@ -11,6 +11,7 @@ from ..registry.errors import (
 
 __all__ = [
     "InvalidKeyError",
+    "InvalidMetadataError",
     "InvalidRangeError",
     "KeyConflictError",
     "ObjectExistsError",
@@ -48,6 +49,13 @@ class InvalidKeyError(StorageError, ValueError):
     """The key breaks a rule of :func:`~purveyor.providers.storage.keys.check_key`."""
 
     default_code = "INVALID_KEY"
+    is_backend_failure = False
+
+
+class InvalidMetadataError(StorageError, ValueError):
+    """Breaks a rule of :func:`~purveyor.providers.storage.metadata.check_metadata`."""
+
+    default_code = "INVALID_METADATA"
     is_backend_failure = False
 
 

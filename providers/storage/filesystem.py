@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ClassVar, ParamSpec, TypeVar
 
 from pydantic import Field, ValidationInfo, field_validator
 
@@ -60,7 +60,7 @@ _ATTEMPTS = 20
 class FilesystemConfig(ProviderConfig):
     """Where the folder is, and how files are written."""
 
-    aliases = {"directory": "root"}
+    aliases: ClassVar[Mapping[str, str]] = {"directory": "root"}
 
     root: Path = Field(default=Path(), validate_default=True)
     """The folder; it is made if it is not there. By default `storage/<name>` below
@@ -133,7 +133,7 @@ class FilesystemStorage(StorageProvider[FilesystemConfig]):
 
     def _check_root(self) -> None:
         try:
-            there = os.stat(self.config.root)
+            there = self.config.root.stat()
         except FileNotFoundError:
             there = None
         if there is None or not os.path.samestat(there, os.fstat(self._root)):
@@ -150,7 +150,9 @@ class FilesystemStorage(StorageProvider[FilesystemConfig]):
         mode = self.config.file_mode
         return mode | 0o300 | (mode & 0o444) >> 2
 
-    async def _run(self, function: Callable[P, ResultT], *args: P.args, **kwargs: P.kwargs) -> ResultT:
+    async def _run(
+        self, function: Callable[P, ResultT], *args: P.args, **kwargs: P.kwargs
+    ) -> ResultT:
         """Run in a thread; a caller that is cancelled waits for the step to end."""
         step = asyncio.get_running_loop().run_in_executor(
             self._pool, lambda: function(*args, **kwargs)
@@ -189,7 +191,9 @@ class FilesystemStorage(StorageProvider[FilesystemConfig]):
         finally:
             await self._run(draft.discard)
 
-    def _put_bytes(self, key: str, data: bytes | bytearray | memoryview, overwrite: bool) -> ObjectInfo:
+    def _put_bytes(
+        self, key: str, data: bytes | bytearray | memoryview, overwrite: bool
+    ) -> ObjectInfo:
         draft = _Draft(self, key)
         try:
             draft.write(data)
@@ -285,7 +289,7 @@ class FilesystemStorage(StorageProvider[FilesystemConfig]):
         except OSError as error:
             if error.errno in (errno.EPERM, errno.ENOTSUP, errno.EMLINK) and not overwrite:
                 raise StorageError(
-                    f"overwrite=False needs hard links, which the file system of "
+                    "overwrite=False needs hard links, which the file system of "
                     f"{str(self.config.root)!r} lacks. Put with overwrite=True, or set root to a "
                     "folder of another file system."
                 ) from error
@@ -393,7 +397,10 @@ class FilesystemStorage(StorageProvider[FilesystemConfig]):
             # As part of a key a folder's name is followed by a slash, and so it is sorted.
             found = sorted(
                 (
-                    (os.fsencode(entry.name) + b"/" * entry.is_dir(follow_symlinks=False), entry.name)
+                    (
+                        os.fsencode(entry.name) + b"/" * entry.is_dir(follow_symlinks=False),
+                        entry.name,
+                    )
                     for entry in entries
                 ),
             )
@@ -546,12 +553,19 @@ class _Draft:
 
     def copy_from(self, descriptor: int) -> None:
         """Append a whole file; on some file systems this shares its blocks."""
-        with open(descriptor, "rb", closefd=False) as source, open(self._file, "wb", closefd=False) as file:
+        with (
+            open(descriptor, "rb", closefd=False) as source,
+            open(self._file, "wb", closefd=False) as file,
+        ):
             try:
                 while os.copy_file_range(descriptor, self._file, 1 << 30):
                     pass
             except (AttributeError, OSError) as error:
-                if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+                if isinstance(error, OSError) and error.errno in (
+                    errno.ENOSPC,
+                    errno.EDQUOT,
+                    errno.EIO,
+                ):
                     raise
                 source.seek(0)
                 file.seek(0)

@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 _lock = threading.Lock()
-_registry: ProviderRegistry[StorageProvider[Any]] | None = None
+_registries: list[ProviderRegistry[StorageProvider[Any]]] = []
 _built_in = _types.STORAGE_TYPES
 
 
@@ -97,11 +97,10 @@ def storage_registry() -> ProviderRegistry[StorageProvider[Any]]:
 
     It is empty at first. Applications use a container's registry instead, which is their own.
     """
-    global _registry
     with _lock:
-        if _registry is None:
-            _registry = ProviderRegistry(STORAGE)
-        return _registry
+        if not _registries:
+            _registries.append(ProviderRegistry(STORAGE))
+        return _registries[0]
 
 
 async def register_builtin_providers(

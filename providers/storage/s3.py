@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing, suppress
 from datetime import UTC, datetime
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from ..registry.extras import import_extra
 from ..registry.provider import Call, operation
@@ -23,10 +23,11 @@ from .base import (
 )
 from .errors import ObjectExistsError
 from .keys import RESERVED_PREFIX, check_key, check_prefix
+from .metadata import STANDARD_HEADERS
 from .s3_config import UNTYPED, S3Config
 from .s3_errors import explain, http_status, s3_code
 from .s3_listing import by_bytes, is_reserved, part_of
-from .s3_upload import STANDARD_HEADERS, UploadSource, decoded, headers_of
+from .s3_upload import UploadSource, decoded, headers_of
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -119,7 +120,7 @@ class S3Storage(StorageProvider[S3Config]):
     async def _put_source(
         self, key: str, data: ObjectSource, attributes: Attributes, overwrite: bool
     ) -> tuple[str | None, int]:
-        async with aclosing(cast("AsyncGenerator[bytes, None]", chunks_of(data))) as chunks:
+        async with aclosing(chunks_of(data)) as chunks:
             source = UploadSource(chunks)
             whole = await source.read_ahead(self.config.part_size)
             if whole is not None:

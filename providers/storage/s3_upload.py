@@ -8,19 +8,9 @@ import re
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Self
 
-__all__ = ["STANDARD_HEADERS", "UploadSource", "decoded", "headers_of"]
+from .metadata import check_metadata
 
-STANDARD_HEADERS = frozenset(
-    (
-        "cache-control",
-        "content-disposition",
-        "content-encoding",
-        "content-language",
-        "content-type",
-        "storage-class",
-    )
-)
-"""Attributes that obstore sends as headers of their own, whatever the case of their letters."""
+__all__ = ["UploadSource", "decoded", "headers_of"]
 
 
 class UploadSource:
@@ -74,24 +64,8 @@ class UploadSource:
 
 
 def headers_of(metadata: Mapping[str, str]) -> dict[str, str]:
-    """
-    Return metadata as obstore sends it.
-
-    Raises:
-        ValueError: A name that would not come back as it is.
-    """
-    for name in metadata:
-        if name in STANDARD_HEADERS:
-            raise ValueError(
-                f"Metadata name {name!r} cannot be kept: it is the name of a standard header. "
-                "Choose another; the type goes as content_type."
-            )
-        if not re.fullmatch(r"[a-z0-9][a-z0-9._-]*", name):
-            raise ValueError(
-                f"Metadata name {name!r} cannot be kept: S3 sends names as HTTP headers, so they "
-                "are lower-case letters, digits, '.', '_' and '-', the first a letter or digit."
-            )
-    return {name: _encoded(value) for name, value in metadata.items()}
+    """Return metadata as obstore sends it."""
+    return {name: _encoded(value) for name, value in check_metadata(metadata).items()}
 
 
 def _encoded(value: str) -> str:

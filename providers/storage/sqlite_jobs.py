@@ -14,6 +14,7 @@ from typing import Any
 
 from .base import Delete, ObjectInfo, Put, check_range, not_found
 from .errors import ObjectExistsError, StorageError
+from .metadata import check_metadata
 
 __all__ = ["CHUNK_BYTES", "INLINE_LIMIT", "PAGE_ROWS", "WHOLE_LIMIT", "Snapshot"]
 
@@ -58,8 +59,8 @@ def new_version() -> int:
 
 
 def dump_metadata(metadata: Mapping[str, str] | None) -> str | None:
-    """Return metadata as it is stored."""
-    return json.dumps(dict(metadata), ensure_ascii=False) if metadata else None
+    """Return metadata as it is stored, checked."""
+    return json.dumps(check_metadata(metadata), ensure_ascii=False) if metadata else None
 
 
 def info_of(row: Sequence[Any]) -> ObjectInfo:

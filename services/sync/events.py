@@ -13,6 +13,7 @@ __all__ = [
     "ObjectFailed",
     "ObjectFinished",
     "ObjectFound",
+    "ObjectIgnored",
     "ObjectStarted",
     "Observer",
     "SyncEvent",
@@ -31,6 +32,14 @@ class ObjectFound:
 
     key: str
     size: int
+
+
+@dataclass(slots=True)
+class ObjectIgnored:
+    """The source holds something that is no object: a symbolic link, a socket."""
+
+    key: str
+    reason: str
 
 
 @dataclass(slots=True)
@@ -75,6 +84,12 @@ class ObjectFailed:
 
 
 SyncEvent: TypeAlias = (
-    ObjectFound | ListingFinished | ObjectStarted | BytesMoved | ObjectFinished | ObjectFailed
+    ObjectFound
+    | ObjectIgnored
+    | ListingFinished
+    | ObjectStarted
+    | BytesMoved
+    | ObjectFinished
+    | ObjectFailed
 )
 Observer: TypeAlias = Callable[[SyncEvent], None]

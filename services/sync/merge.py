@@ -23,13 +23,15 @@ class Entry:
 
     Args:
         path: Its key below the place that is listed, by which both sides are compared.
-        info: What the listing says of it.
-        fault: Why it cannot be copied, where that is known already; ``info`` is None then.
+        info: What the listing says of it; None where it cannot be copied.
+        fault: Why it cannot be copied.
+        ignored: Why it is no object at all.
     """
 
     path: str
-    info: ObjectInfo | None
+    info: ObjectInfo | None = None
     fault: RegistryError | None = None
+    ignored: str | None = None
 
 
 async def merged(

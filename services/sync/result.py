@@ -35,6 +35,7 @@ class SyncResult:
         files: Objects copied.
         bytes: Their bytes.
         skipped: Objects that were there already.
+        ignored: What lies in the source and is no object (symbolic links, sockets).
         failed: Objects that could not be copied.
         verified: How many copies were compared by what.
         error: Why the whole ended early, if it did.
@@ -48,6 +49,7 @@ class SyncResult:
     files: int = 0
     bytes: int = 0
     skipped: int = 0
+    ignored: int = 0
     failed: list[FailedObject] = field(default_factory=list[FailedObject])
     verified: dict[str, int] = field(default_factory=dict[str, int])
     error: RegistryError | None = None
@@ -69,6 +71,7 @@ class SyncResult:
             "files": self.files,
             "bytes": self.bytes,
             "skipped": self.skipped,
+            "ignored": self.ignored,
             "failed": [one.to_dict() for one in self.failed],
             "verified": dict(self.verified),
             "error": None if self.error is None else self.error.message,

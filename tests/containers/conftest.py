@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from purveyor.containers import ApplicationContainer
+from purveyor.providers.families import FAMILIES
 from purveyor.providers.registry import ProviderConfig, ProviderTypes, operation, register_provider
 from purveyor.providers.storage import STORAGE_TYPES, ObjectInfo, StorageProvider
-from purveyor.providers.families import FAMILIES
 from purveyor.settings import Settings
 
 

@@ -32,7 +32,9 @@ async def test_an_object_is_stored_with_nothing_configured(
         await container.storage().put("a/b.txt", b"content")
         assert await container.storage("filesystem").get("a/b.txt") == b"content"
         await container.storage("sqlite").put("a/b.txt", b"content")
-    assert (tmp_path / ".purveyor" / "storage" / "filesystem" / "a" / "b.txt").read_bytes() == b"content"
+    assert (
+        tmp_path / ".purveyor" / "storage" / "filesystem" / "a" / "b.txt"
+    ).read_bytes() == b"content"
 
 
 async def test_the_same_code_uses_another_type_when_the_environment_says_so(

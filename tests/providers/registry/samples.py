@@ -146,15 +146,19 @@ def raising(error: BaseException) -> Hook:
 def loop_in_thread() -> Iterator[Callable[[Coroutine[Any, Any, ResultT]], ResultT]]:
     """Run an event loop in a thread; what is given runs a coroutine there, and waits for it."""
     loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever)
+
+    def serve() -> None:
+        loop.run_forever()
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.close()
+
+    thread = threading.Thread(target=serve)
     thread.start()
     try:
         yield lambda coroutine: asyncio.run_coroutine_threadsafe(coroutine, loop).result(10)
     finally:
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
-        loop.run_until_complete(loop.shutdown_asyncgens())
-        loop.close()
 
 
 def in_threads(count: int, work: Callable[[int], Any]) -> list[Any]:

@@ -142,7 +142,7 @@ class TestFile:
 
     async def test_objects_are_there_after_a_new_start(self, path: Path) -> None:
         async with SQLiteStorage(SQLiteConfig(path=path)) as storage:
-            await storage.put("a", LARGE, content_type="x/y", metadata={"ä": "ö"})
+            await storage.put("a", LARGE, content_type="x/y", metadata={"a": "ö"})
         async with SQLiteStorage(SQLiteConfig(path=path)) as storage:
             info = await storage.stat("a")
             assert (info.content_type, dict(info.metadata)) == ("x/y", {"ä": "ö"})

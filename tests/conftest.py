@@ -1,0 +1,43 @@
+"""Isolation from the developer's environment, and the servers that several folders' tests use."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from purveyor.providers.storage.s3 import S3Config
+from purveyor.testing.servers import LoopbackServer, SeaweedFS, ServerUnavailableError
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test sees the settings of who runs it."""
+    for name in list(os.environ):
+        if name.upper().startswith(("PURVEYOR_", "AWS_")):
+            monkeypatch.delenv(name)
+
+
+def require(server: type[LoopbackServer]) -> None:
+    """Skip where a server is not installed; fail where all must be (``REQUIRE_SERVERS=1``)."""
+    try:
+        server.executable()
+    except ServerUnavailableError as error:
+        if os.environ.get("REQUIRE_SERVERS"):
+            pytest.fail(str(error))
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def seaweedfs() -> Iterator[SeaweedFS]:
+    """An S3 server, the same for all tests: each takes a bucket of its own."""
+    require(SeaweedFS)
+    with SeaweedFS() as server:
+        yield server
+
+
+@pytest.fixture
+def s3_config(seaweedfs: SeaweedFS) -> S3Config:
+    """Settings of an S3 storage in a new bucket."""
+    return S3Config.model_validate({"bucket": seaweedfs.create_bucket(), **seaweedfs.login})
