@@ -5,7 +5,7 @@ from __future__ import annotations
 
 def main() -> None:
     """Run the command line; ends the process with its exit code."""
-    from purveyor.entrypoints.cli import run
+    from .entrypoints.cli import run
 
     run()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from ..providers.registry import (
     default_types,
     lifetime,
 )
-from ..providers.storage import types as _storage_types  # noqa: F401  # its rows
+from ..providers.storage.types import STORAGE_TYPES
 from ..settings import Settings, load_settings
 from .blocking import BlockingContainer, awaited
 from .family import FamilyContainer
@@ -33,6 +33,8 @@ Registries = Mapping[str, ProviderRegistry[Any]]
 
 
 def _types() -> ProviderTypes:
+    for row in STORAGE_TYPES:
+        default_types.add(row)
     return default_types
 
 
@@ -48,7 +50,7 @@ class PurveyorContainer(containers.DynamicContainer):
     """What an :class:`ApplicationContainer` instance is."""
 
     @asynccontextmanager
-    async def lifespan(self) -> AsyncIterator[PurveyorContainer]:
+    async def lifespan(self) -> AsyncGenerator[PurveyorContainer, None]:
         """
         Register what the settings declare; in the end dispose everything, within one deadline.
 
@@ -83,22 +85,22 @@ class ApplicationContainer(containers.DeclarativeContainer):
     types: di.Provider[ProviderTypes] = di.Callable(_types)
     events: di.Provider[Events] = di.ThreadSafeSingleton(Events)
 
-    storage_family = di.Container(
+    storage_family: Any = di.Container(
         FamilyContainer, family=families.STORAGE, settings=settings, types=types, events=events
     )
-    data_sources_family = di.Container(
+    data_sources_family: Any = di.Container(
         FamilyContainer, family=families.DATA_SOURCES, settings=settings, types=types, events=events
     )
-    ai_family = di.Container(
+    ai_family: Any = di.Container(
         FamilyContainer, family=families.AI, settings=settings, types=types, events=events
     )
-    images_family = di.Container(
+    images_family: Any = di.Container(
         FamilyContainer, family=families.IMAGES, settings=settings, types=types, events=events
     )
-    audio_family = di.Container(
+    audio_family: Any = di.Container(
         FamilyContainer, family=families.AUDIO, settings=settings, types=types, events=events
     )
-    flashcards_family = di.Container(
+    flashcards_family: Any = di.Container(
         FamilyContainer, family=families.FLASHCARDS, settings=settings, types=types, events=events
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from dependency_injector import providers as di
 
@@ -16,7 +16,7 @@ __all__ = ["ProviderOverride", "ProviderSelector"]
 ProviderT = TypeVar("ProviderT")
 
 if TYPE_CHECKING:
-    _Base = di.ThreadSafeSingleton[ProviderRegistry[ProviderT]]
+    _Base = di.ThreadSafeSingleton[Any]
 else:
     _Base = di.ThreadSafeSingleton
 
@@ -58,7 +58,7 @@ class ProviderSelector(_Base, Generic[ProviderT]):
         return self._select(name) if found is None else found
 
     def _select(self, name: str | None) -> ProviderT:
-        overriding: Any = self.last_overriding
+        overriding: Any = cast(Any, self).last_overriding
         if overriding is not None:
             return overriding() if name is None else overriding(name)
         if self._overrides:
@@ -73,7 +73,7 @@ class ProviderSelector(_Base, Generic[ProviderT]):
     @property
     def registry(self) -> ProviderRegistry[ProviderT]:
         """The family's registry, made when first needed."""
-        return self._provide((), {})
+        return cast(Any, self)._provide((), {})
 
     def entry(self, name: str) -> di.Callable[ProviderT]:
         """Return one provider as a DI provider, to be injected into others by reference."""
@@ -120,7 +120,7 @@ class ProviderSelector(_Base, Generic[ProviderT]):
 
     def override(self, provider: Any) -> Any:
         """Replace the whole selector, as for any DI provider."""
-        context: Any = super().override(provider)
+        context: Any = cast(Any, super()).override(provider)
         self._look_again()
         return context
 
@@ -138,7 +138,7 @@ class ProviderSelector(_Base, Generic[ProviderT]):
 
     def reset(self) -> Any:
         """Forget the registry; the next selection makes a new one from the settings."""
-        context: Any = super().reset()
+        context: Any = cast(Any, super()).reset()
         self._look_again()
         return context
 
@@ -150,12 +150,12 @@ class ProviderSelector(_Base, Generic[ProviderT]):
     @property
     def related(self) -> Iterator[di.Provider[Any]]:
         """The DI providers this one refers to, the overriding ones among them."""
-        yield from super().related
+        yield from cast(Any, super()).related
         for overrides in self._overrides.values():
             yield from (one.replacement for one in overrides)
 
     def __deepcopy__(self, memo: dict[Any, Any] | None) -> ProviderSelector[ProviderT]:
-        copied: Any = super().__deepcopy__(memo)
+        copied: Any = cast(Any, super()).__deepcopy__(memo)
         for name, overrides in self._overrides.items():
             for one in overrides:
                 copied.override_provider(name, di.deepcopy(one.replacement, memo))

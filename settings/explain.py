@@ -3,88 +3,153 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Mapping
-from typing import Any, get_args, get_origin
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Secret, ValidationError
+from pydantic_core import ErrorDetails
 
-__all__ = ["explain"]
+__all__ = ["UNKNOWN", "Keys", "annotation_at", "explain"]
 
-Path = tuple[str, ...]
+Keys = tuple[str, ...]
 
-_REASONS: dict[str, Callable[[Mapping[str, Any]], str]] = {
-    "missing": lambda _: "is required",
-    "greater_than": lambda ctx: f"must be greater than {ctx['gt']:g}",
-    "greater_than_equal": lambda ctx: f"must be at least {ctx['ge']:g}",
-    "less_than": lambda ctx: f"must be less than {ctx['lt']:g}",
-    "less_than_equal": lambda ctx: f"must be at most {ctx['le']:g}",
-    "float_parsing": lambda _: "must be a number",
-    "float_type": lambda _: "must be a number",
-    "finite_number": lambda _: "must be a finite number",
-    "int_parsing": lambda _: "must be a whole number",
-    "int_type": lambda _: "must be a whole number",
-    "int_from_float": lambda _: "must be a whole number",
-    "bool_parsing": lambda _: "must be true or false",
-    "bool_type": lambda _: "must be true or false",
-    "string_type": lambda _: "must be text",
-    "path_type": lambda _: "must be a path",
-    "literal_error": lambda ctx: f"must be {ctx['expected']}",
-    "enum": lambda ctx: f"must be {ctx['expected']}",
-    "model_type": lambda _: "must be a table of settings, not a single value",
-    "model_attributes_type": lambda _: "must be a table of settings, not a single value",
-    "dict_type": lambda _: "must be a table of settings, not a single value",
-    "value_error": lambda ctx: str(ctx["error"]),
+UNKNOWN = "unknown setting"
+"""How the reason of a key that does not exist begins."""
+
+Details = Mapping[str, Any]
+
+
+def _always(reason: str) -> Callable[[Details], str]:
+    return lambda _: reason
+
+
+def _bound(text: str, name: str) -> Callable[[Details], str]:
+    return lambda details: f"must be {text} {_number(details[name])}"
+
+
+def _choice(details: Details) -> str:
+    choices: str = details["expected"]
+    return f"must be one of {choices}" if " or " in choices else f"must be {choices}"
+
+
+_REASONS: dict[str, Callable[[Details], str]] = {
+    "missing": _always("is required"),
+    "greater_than": _bound("greater than", "gt"),
+    "greater_than_equal": _bound("at least", "ge"),
+    "less_than": _bound("less than", "lt"),
+    "less_than_equal": _bound("at most", "le"),
+    "finite_number": _always("must be a finite number"),
+    "string_type": _always("must be text"),
+    "path_type": _always("must be a path"),
+    "uuid_parsing": _always("must be a UUID"),
+    "literal_error": _choice,
+    "enum": _choice,
+    "union_tag_invalid": lambda details: f"must be one of {details['expected_tags']}",
+    **dict.fromkeys(("float_parsing", "float_type"), _always("must be a number")),
+    **dict.fromkeys(
+        ("int_parsing", "int_parsing_size", "int_type", "int_from_float"),
+        _always("must be a whole number"),
+    ),
+    **dict.fromkeys(("bool_parsing", "bool_type"), _always("must be true or false")),
+    **dict.fromkeys(
+        ("model_type", "model_attributes_type", "dict_type", "mapping_type"),
+        _always("must be a table of settings, not a single value"),
+    ),
+    **dict.fromkeys(
+        ("list_type", "tuple_type", "set_type", "frozen_set_type"), _always("must be a list")
+    ),
 }
 
 
-def explain(error: ValidationError, model: type[BaseModel]) -> list[tuple[Path, str]]:
+def explain(error: ValidationError, model: type[BaseModel]) -> list[tuple[Keys, str]]:
     """
     Return each fault as its path below ``model`` and a reason that says what is allowed.
 
     No value is quoted: it may be a secret, also one in the wrong place.
     """
-    return [
-        (tuple(str(part) for part in fault["loc"]), _reason(fault, model))
-        for fault in error.errors(include_input=False, include_url=False)
-    ]
+    reasons: dict[Keys, list[str]] = {}
+    for fault in error.errors(include_url=False):
+        path = _keys(fault, model)
+        reason = _reason(fault, path, model)
+        if reason not in reasons.setdefault(path, []):
+            reasons[path].append(reason)
+    return [(path, " or ".join(alternatives)) for path, alternatives in reasons.items()]
 
 
-def _reason(fault: Mapping[str, Any], model: type[BaseModel]) -> str:
-    kind = fault["type"]
-    if kind == "extra_forbidden":
-        *parents, wrong = map(str, fault["loc"])
-        return _unknown(wrong, _names_at(model, parents))
-    known = _REASONS.get(kind)
-    if known is not None:
-        return known(fault.get("ctx", {}))
-    message: str = fault["msg"]
-    return message.replace("Input should", "must").replace("String should", "must")
-
-
-def _unknown(wrong: str, names: list[str]) -> str:
-    near = difflib.get_close_matches(wrong, names, n=1)
-    if near:
-        return f"unknown setting; did you mean {near[0]!r}?"
-    return f"unknown setting; there are: {', '.join(names)}" if names else "unknown setting"
-
-
-def _names_at(model: type[BaseModel], path: list[str]) -> list[str]:
-    """Return the names of the settings that there are at a place in the tree."""
+def annotation_at(model: type[BaseModel], path: Keys) -> Any:
+    """Return the type of the setting at a path, without ``None`` and marks; None if unknown."""
     found: Any = model
     for part in path:
-        if isinstance(found, type) and issubclass(found, BaseModel):
-            field = found.model_fields.get(part)
-            found = None if field is None else field.annotation
-        elif get_origin(found) in (dict, Mapping):
-            found = get_args(found)[1]
-        found = _without_none(found)
-    if isinstance(found, type) and issubclass(found, BaseModel):
-        return sorted(found.model_fields)
-    return []
+        found = _below(found, part)
+    return found
 
 
-def _without_none(annotation: Any) -> Any:
-    kinds = [kind for kind in get_args(annotation) if kind is not type(None)]
-    if get_origin(annotation) in (dict, Mapping, list, tuple) or len(kinds) != 1:
-        return annotation
-    return kinds[0]
+def _keys(fault: ErrorDetails, model: type[BaseModel]) -> Keys:
+    """Return the path of a fault without the labels that pydantic puts in for unions."""
+    keys: list[str] = []
+    found: Any = model
+    for part in map(str, fault["loc"]):
+        if get_origin(found) in (Union, UnionType):
+            found = next((one for one in get_args(found) if _label(one) == part), None)
+            if found is None:
+                break
+            continue
+        keys.append(part)
+        found = _below(found, part)
+    return tuple(keys)
+
+
+def _label(annotation: Any) -> str:
+    return getattr(annotation, "__name__", "")
+
+
+def _reason(fault: ErrorDetails, path: Keys, model: type[BaseModel]) -> str:
+    kind, details = fault["type"], fault.get("ctx", {})
+    if kind == "extra_forbidden":
+        return _unknown(path[-1], annotation_at(model, path[:-1]))
+    if kind in _REASONS:
+        return _REASONS[kind](details)
+    reason = str(details["error"]) if kind == "value_error" else fault["msg"]
+    given = fault["input"]
+    if isinstance(given, str) and len(given) > 2 and given in reason:
+        return "is not valid"  # whoever wrote the message quoted the value
+    return re.sub(r"^(Input|String|Value|List|Tuple|Set|Dictionary|Data) should", "must", reason)
+
+
+def _unknown(wrong: str, annotation: Any) -> str:
+    if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+        return UNKNOWN
+    names = sorted(annotation.model_fields)
+    near = difflib.get_close_matches(wrong, names, n=1)
+    if near:
+        return f"{UNKNOWN}; did you mean {near[0]!r}?"
+    return f"{UNKNOWN}; there are: {', '.join(names)}" if names else UNKNOWN
+
+
+def _number(bound: Any) -> str:
+    return str(int(bound)) if isinstance(bound, float) and bound.is_integer() else str(bound)
+
+
+def _below(annotation: Any, part: str) -> Any:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        fields = annotation.model_fields
+        found = fields.get(part) or next((one for one in fields.values() if one.alias == part), None)
+        return None if found is None else _bare(found.annotation)
+    kind, arguments = get_origin(annotation), get_args(annotation)
+    if not (isinstance(kind, type) and arguments):
+        return None
+    if issubclass(kind, Mapping):
+        return _bare(arguments[1])
+    return _bare(arguments[0]) if issubclass(kind, (list, tuple, set, frozenset)) else None
+
+
+def _bare(annotation: Any) -> Any:
+    kind, arguments = get_origin(annotation), get_args(annotation)
+    if kind is Annotated or kind is Secret:
+        return _bare(arguments[0])
+    if kind in (Union, UnionType):
+        kinds = [one for one in arguments if one is not type(None)]
+        return _bare(kinds[0]) if len(kinds) == 1 else annotation
+    return annotation

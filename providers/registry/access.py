@@ -107,11 +107,12 @@ class RegistryView(Generic[ProviderT]):
         if call == "list":
             return lambda: [one for one in registry.list() if registry.serves(one.name, pipeline)]
         if call == "find_by_capability":
-            return lambda *wanted: [
-                name
-                for name in registry.find_by_capability(*wanted)
-                if registry.serves(name, pipeline)
-            ]
+
+            def found(*wanted: str) -> list[str]:
+                names = registry.find_by_capability(*wanted)
+                return [name for name in names if registry.serves(name, pipeline)]
+
+            return found
         if call == "providers":
             return lambda: {
                 name: one

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from pydantic import BaseModel, ValidationError
 
@@ -98,12 +98,11 @@ class Builder:
         if isinstance(instance, Guarded):
             guard = instance._guard
         elif isinstance(instance, Provider):
-            guard = self._guard(name, lambda _: instance, None, None)
-            handle = guarded_class(instance.__class__)(guard)
-        if capabilities is None:
-            capabilities = getattr(
-                instance, "capabilities", row.capabilities if row else frozenset()
-            )
+            provider = cast("Provider[Any]", instance)
+            guard = self._guard(name, lambda _: provider, None, None)
+            handle = guarded_class(type(provider))(guard)
+        of_type: frozenset[str] = row.capabilities if row else frozenset()
+        known: frozenset[str] = getattr(instance, "capabilities", of_type)
         return Registration(
             name=name,
             family=self.family.name,
@@ -112,7 +111,7 @@ class Builder:
             handle=handle,
             guard=guard,
             settings=ProviderSettings(metadata=dict(metadata or {})),
-            capabilities=capability_set(capabilities),
+            capabilities=capability_set(known if capabilities is None else capabilities),
             source=source,
             origin=origin,
             registered_at=datetime.now(UTC),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Self, TypeVar, get_args
+from typing import Any, ClassVar, Generic, Self, TypeVar, cast, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationInfo, model_validator
 from pydantic_core import PydanticCustomError
@@ -67,8 +67,8 @@ class ProviderConfig(BaseModel):
     @classmethod
     def _rename_aliases(cls, data: Any) -> Any:
         if not isinstance(data, Mapping) or not cls.aliases:
-            return data
-        values = dict(data)  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
+            return cast(Any, data)
+        values = dict(cast("Mapping[str, Any]", data))
         for alias, field in cls.aliases.items():
             if alias not in values:
                 continue
@@ -85,12 +85,16 @@ class ProviderConfig(BaseModel):
 
 def home_of(info: ValidationInfo) -> Path:
     """Return the folder below which a type keeps its data by default (``PURVEYOR_HOME``)."""
-    return Path((info.context or {}).get("home", ".purveyor"))
+    return Path(_context(info).get("home", ".purveyor"))
 
 
 def name_of(info: ValidationInfo, default: str) -> str:
     """Return the provider name the settings are validated for."""
-    return (info.context or {}).get("name", default)
+    return _context(info).get("name", default)
+
+
+def _context(info: ValidationInfo) -> Mapping[str, Any]:
+    return cast("Mapping[str, Any] | None", info.context) or {}
 
 
 ConfigT = TypeVar("ConfigT", bound=BaseModel)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import threading
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
@@ -442,7 +442,7 @@ class ProviderRegistry(Lookup[ProviderT]):
         return self._registrations.get(name) or self._resolve(name)
 
     @contextmanager
-    def _reserve(self, name: str, origin: str) -> Iterator[None]:
+    def _reserve(self, name: str, origin: str) -> Generator[None]:
         """Hold a name while its provider is being made, so that only one can be."""
         check_name(name)
         with self._lock:

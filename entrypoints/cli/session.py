@@ -1,0 +1,114 @@
+"""What every command shares: the settings, the container, and how errors end a command."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+import typer
+from typer.core import TyperGroup
+
+from ...containers import ApplicationContainer
+from ...providers.registry import (
+    ImportFailedError,
+    InvalidConfigError,
+    InvalidNameError,
+    NotFoundError,
+    RegistryError,
+)
+from ...providers.storage import InvalidKeyError
+from ...settings import Settings, SettingsError, load_settings
+from .output import complain
+
+__all__ = ["FAILED", "USAGE", "CommandGroup", "Session", "fail", "start_logging"]
+
+ResultT = TypeVar("ResultT")
+
+FAILED = 1
+USAGE = 2
+INTERRUPTED = 130
+BROKEN_PIPE = 141
+
+_USAGE_ERRORS = (
+    ImportFailedError,
+    InvalidConfigError,
+    InvalidKeyError,
+    InvalidNameError,
+    NotFoundError,
+)
+
+
+@dataclass(slots=True)
+class Session:
+    """One call of the command line."""
+
+    config: Path | None = None
+
+    def settings(self) -> Settings:
+        """
+        Return the settings; the file given by ``--config`` is that of PURVEYOR_CONFIG_FILE.
+
+        Raises:
+            SettingsError: With every fault.
+        """
+        return load_settings() if self.config is None else load_settings(config_file=self.config)
+
+    def run(self, work: Callable[[ApplicationContainer], Awaitable[ResultT]]) -> ResultT:
+        """Await ``work`` with a container, whose providers are closed in the end."""
+
+        async def inside() -> ResultT:
+            container = ApplicationContainer(settings=self.settings())
+            async with container.lifespan():
+                return await work(container)
+
+        return asyncio.run(inside())
+
+
+class CommandGroup(TyperGroup):
+    """The root of all commands: turns what a user can mend into one message, not a traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; see :mod:`purveyor.entrypoints.cli` for the exit codes."""
+        try:
+            answer = super().invoke(ctx)
+            sys.stdout.flush()
+        except SettingsError as error:
+            complain(str(error))
+            raise typer.Exit(USAGE) from None
+        except RegistryError as error:
+            complain(error.message)
+            usage = isinstance(error, _USAGE_ERRORS) or error.code == "INVALID_PLACE"
+            raise typer.Exit(USAGE if usage else FAILED) from None
+        except (KeyboardInterrupt, asyncio.CancelledError):
+            complain("interrupted")
+            raise typer.Exit(INTERRUPTED) from None
+        except BrokenPipeError:
+            # Who reads our output has gone, as `head` does; the interpreter's last flush of it
+            # must not complain either.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(BROKEN_PIPE) from None
+        return answer
+
+
+def fail(message: str, code: int = FAILED) -> NoReturn:
+    """End the command with a message."""
+    complain(message)
+    raise typer.Exit(code)
+
+
+def start_logging(*, verbose: bool) -> None:
+    """Send the package's log to stderr: all of it, or what no message of a command repeats."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
+    logger = logging.getLogger("purveyor")
+    logger.handlers[:] = [handler]
+    logger.setLevel(logging.DEBUG if verbose else logging.WARNING)
+    # The registry logs what it also raises.
+    registry = logging.getLogger("purveyor.providers.registry.registry")
+    registry.setLevel(logging.NOTSET if verbose else logging.CRITICAL)

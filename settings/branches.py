@@ -1,0 +1,238 @@
+"""The branches of the tree of settings: names, types, defaults, ranges and units."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Self, TypeVar, cast
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    Secret,
+    SecretStr,
+    model_validator,
+)
+
+__all__ = [
+    "BreakerSettings",
+    "CredentialSettings",
+    "DiscoverySettings",
+    "FamilySettings",
+    "HealthSettings",
+    "LifecycleSettings",
+    "OptionalPath",
+    "ProviderSettings",
+    "RegistrySettings",
+    "RequiredPath",
+    "gathered",
+]
+
+ValueT = TypeVar("ValueT")
+
+
+def _listed(value: Any) -> Any:
+    """Take a list, a JSON list, or texts separated by commas."""
+    if not isinstance(value, str):
+        return value
+    if value.lstrip().startswith("["):
+        try:
+            return json.loads(value)
+        except (ValueError, RecursionError):
+            raise ValueError(
+                "must be a list: JSON, or texts separated by commas; it begins like JSON and is "
+                "not well-formed"
+            ) from None
+    return [part.strip() for part in value.split(",") if part.strip()]
+
+
+def _no_boolean(value: ValueT) -> ValueT:
+    if isinstance(value, bool):
+        raise ValueError("must be a number, not true or false")
+    return value
+
+
+def _path(value: Any) -> Any:
+    if not isinstance(value, (str, Path)):
+        return value
+    if not str(value):
+        raise ValueError("must not be empty")
+    try:
+        return Path(value).expanduser()
+    except RuntimeError:
+        raise ValueError("begins with ~, and there is no such home directory") from None
+
+
+def _optional_path(value: Any) -> Any:
+    return None if value == "" else _path(value)
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_listed)]
+Seconds = Annotated[
+    float, BeforeValidator(_no_boolean), Field(gt=0, le=31_536_000, allow_inf_nan=False)
+]
+Count = Annotated[int, BeforeValidator(_no_boolean)]
+RequiredPath = Annotated[Path, BeforeValidator(_path)]
+OptionalPath = Annotated[Path | None, BeforeValidator(_optional_path)]
+
+
+class _Branch(BaseModel):
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, hide_input_in_errors=True, use_attribute_docstrings=True
+    )
+
+    def with_overrides(self, overrides: Self | None) -> Self:
+        """Return these settings, replaced by those that ``overrides`` was given."""
+        if overrides is None:
+            return self
+        return self.model_copy(update=overrides.model_dump(exclude_unset=True))
+
+
+class BreakerSettings(_Branch):
+    """When calls to a failing backend are refused for a while."""
+
+    enabled: bool = True
+    """Whether there is a circuit breaker."""
+    failure_threshold: Count = Field(5, ge=1, le=10_000)
+    """Failures within the monitoring period that open it."""
+    recovery_timeout: Seconds = 300.0
+    """Seconds after the last failure until a probe may pass."""
+    monitoring_period: Seconds = 60.0
+    """Seconds within which failures are counted."""
+    half_open_max_calls: Count = Field(1, ge=1, le=1000)
+    """Probes in flight at most."""
+    success_threshold: Count = Field(1, ge=1, le=1000)
+    """Successful probes that close it."""
+    reset_on_success: bool = True
+    """Whether a success while closed forgets the failures."""
+
+
+class HealthSettings(_Branch):
+    """How providers are checked."""
+
+    check_interval: Seconds = 30.0
+    """Seconds between two checks of a provider."""
+    timeout: Seconds = 10.0
+    """Seconds a check may take."""
+    retries: Count = Field(1, ge=0, le=10)
+    """Further attempts before a check counts as failed."""
+
+
+class ProviderSettings(_Branch):
+    """
+    One provider: what every registration takes, and beside it the settings of its type.
+
+    The type's own settings may stand flat beside the others or under ``options``; they are kept
+    in ``options``, masked, since only the type knows which of them are secret.
+    """
+
+    type: str | None = None
+    """The provider type; the provider's name where it is not given."""
+    enabled: bool = True
+    """Whether it is registered."""
+    priority: Count = Field(50, ge=0, le=100)
+    """Which one to prefer among several that can do the same: the higher."""
+    required: bool = False
+    """Whether the application is not ready without it."""
+    depends_on: Names = ()
+    """Providers that must be started before it."""
+    pipelines: Names = ("*",)
+    """Pipelines that may use it; `*` is all."""
+    timeout: Seconds | None = None
+    """Seconds an operation may take; of a stream each step."""
+    circuit_breaker: BreakerSettings | None = None
+    """What differs from `registry.circuit_breaker`: only the keys that are set count."""
+    health: HealthSettings | None = None
+    """What differs from `registry.health`: only the keys that are set count."""
+    metadata: dict[str, Any] = Field(default_factory=dict)
+    """Anything to be kept with the registration."""
+    options: Secret[dict[str, Any]] = Secret({})
+    """The settings of its type."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gather_options(cls, data: Any) -> Any:
+        if not isinstance(data, Mapping):
+            return data
+        entry, differing = gathered(cast("Mapping[Any, Any]", data))
+        if differing:
+            raise ValueError(
+                f"sets {', '.join(differing)} both beside and under options, and differently; "
+                "keep one of the two"
+            )
+        return entry
+
+
+def gathered(data: Mapping[Any, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Return a provider's settings, its type's own under ``options``, and the keys that clash."""
+    entry = {str(key): value for key, value in data.items()}
+    given = entry.get("options", {})
+    if isinstance(given, Secret):
+        given = cast("Secret[Any]", given).get_secret_value()
+    if not isinstance(given, Mapping):  # told as a fault of its own
+        return {key: entry[key] for key in entry if key in ProviderSettings.model_fields}, []
+    options = {str(key): value for key, value in cast("Mapping[Any, Any]", given).items()}
+    differing: list[str] = []
+    for key in [key for key in entry if key not in ProviderSettings.model_fields]:
+        value = entry.pop(key)
+        if options.setdefault(key, value) != value:
+            differing.append(key)
+    return {**entry, "options": options}, differing
+
+
+class FamilySettings(_Branch):
+    """The providers of one family."""
+
+    default: str | None = None
+    """Name of the default provider."""
+    providers: dict[str, ProviderSettings] = Field(default_factory=dict[str, ProviderSettings])
+    """The providers by name."""
+
+
+class DiscoverySettings(_Branch):
+    """Where providers are found beside the settings."""
+
+    config_path: OptionalPath = None
+    """A further file of providers."""
+    plugin_path: OptionalPath = None
+    """The folder of plugins."""
+    auto_refresh_interval: Seconds | None = None
+    """Seconds between two looks for changes; none without it."""
+    enable_environment_discovery: bool = False
+    """Whether well-known variables such as `ANTHROPIC_API_KEY` make providers."""
+
+
+class LifecycleSettings(_Branch):
+    """How long starting and ending may take."""
+
+    init_timeout: Seconds = 30.0
+    """Seconds connecting a provider may take."""
+    dispose_timeout: Seconds = 10.0
+    """Seconds closing a provider may take."""
+    graceful_shutdown_timeout: Seconds = 30.0
+    """Seconds closing all of them may take."""
+
+
+class RegistrySettings(_Branch):
+    """What holds for all registries."""
+
+    discovery: DiscoverySettings = Field(default_factory=DiscoverySettings)
+    """Where providers are found beside the settings."""
+    health: HealthSettings = Field(default_factory=HealthSettings)
+    """How providers are checked."""
+    circuit_breaker: BreakerSettings = Field(default_factory=BreakerSettings)
+    """When calls to a failing backend are refused for a while."""
+    lifecycle: LifecycleSettings = Field(default_factory=LifecycleSettings)
+    """How long starting and ending may take."""
+
+
+class CredentialSettings(_Branch):
+    """The keys that credentials at rest are encrypted with."""
+
+    keys: Annotated[tuple[SecretStr, ...], BeforeValidator(_listed)] = ()
+    """Fernet keys; the first encrypts, all decrypt."""
+    key_file: OptionalPath = None
+    """A file that holds them, one a line."""
