@@ -35,9 +35,7 @@ OneFamily = Annotated[str, typer.Option("--family", metavar="FAMILY", help="The 
 
 
 @app.command("list")
-def list_providers(
-    context: typer.Context, family: AnyFamily = None, as_json: Json = False
-) -> None:
+def list_providers(context: typer.Context, family: AnyFamily = None, as_json: Json = False) -> None:
     """
     List the providers that are configured, and the built-in ones.
 
@@ -73,7 +71,7 @@ def list_providers(
 @app.command()
 def show(
     context: typer.Context,
-    name: Annotated[str, typer.Argument(help="The provider.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The provider.")],
     family: OneFamily = "storage",
     as_json: Json = False,
 ) -> None:
@@ -126,10 +124,12 @@ def types(family: AnyFamily = None, as_json: Json = False) -> None:
     )
 
 
-@app.command()
-def test(
+@app.command("test")
+def check_providers(
     context: typer.Context,
-    names: Annotated[list[str] | None, typer.Argument(help="Which; all when none is given.")] = None,
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME]...", help="Which; all when none is given.")
+    ] = None,
     family: OneFamily = "storage",
     as_json: Json = False,
 ) -> None:
@@ -165,7 +165,9 @@ def test(
 @app.command()
 def find(
     context: typer.Context,
-    capabilities: Annotated[list[str], typer.Argument(help="What it must be able to do.")],
+    capabilities: Annotated[
+        list[str], typer.Argument(metavar="CAPABILITY...", help="What it can do.")
+    ],
     family: OneFamily = "storage",
     as_json: Json = False,
 ) -> None:

@@ -7,7 +7,7 @@ import os
 import sys
 import threading
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import Annotated, Any, cast
 
@@ -35,7 +35,7 @@ ObjectPlace = Annotated[str, typer.Argument(metavar="PLACE", help="NAME:key, or 
 @app.command()
 def put(
     context: typer.Context,
-    file: Annotated[str, typer.Argument(help="The file to store; - is stdin.")],
+    file: Annotated[str, typer.Argument(metavar="FILE", help="The file to store; - is stdin.")],
     place: ObjectPlace,
     overwrite: Annotated[
         bool, typer.Option("--overwrite/--no-overwrite", help="Whether to replace an object.")
@@ -85,7 +85,8 @@ def get(
     context: typer.Context,
     place: ObjectPlace,
     file: Annotated[
-        str, typer.Argument(help="Where to write it, a file or a folder; - is stdout.")
+        str,
+        typer.Argument(metavar="[FILE]", help="The file or folder to write; - is stdout."),
     ] = "-",
 ) -> None:
     """
@@ -96,6 +97,9 @@ def get(
     Example: purveyor storage get backups:2026/report.csv report.csv
     """
     source = _storage_place(place)
+    path = Path(file)
+    if path.is_dir() or file.endswith(os.sep):
+        path = path / source.key.rpartition("/")[2]
 
     async def to_stdout(container: ApplicationContainer) -> None:
         async with aclosing(_stream(container.storage(source.provider), source.key)) as chunks:
@@ -104,9 +108,6 @@ def get(
         sys.stdout.buffer.flush()
 
     async def to_file(container: ApplicationContainer) -> int:
-        path = Path(file)
-        if path.is_dir() or file.endswith(os.sep):
-            path = path / source.key.rpartition("/")[2]
         storage = container.storage(source.provider)
         await storage.stat(source.key)  # before a folder is made for nothing
         async with (
@@ -254,9 +255,7 @@ async def _read_all(descriptor: int) -> AsyncGenerator[bytes]:
         yield data
 
 
-def _read(
-    descriptor: int, loop: asyncio.AbstractEventLoop, chunk: asyncio.Future[bytes]
-) -> None:
+def _read(descriptor: int, loop: asyncio.AbstractEventLoop, chunk: asyncio.Future[bytes]) -> None:
     data, error = b"", None
     try:
         while len(data) < CHUNK and (more := os.read(descriptor, CHUNK - len(data))):
@@ -272,7 +271,7 @@ def _read(
         else:
             chunk.set_exception(error)
 
-    if not loop.is_closed():
+    with suppress(RuntimeError):  # the loop was closed meanwhile: nobody waits any more
         loop.call_soon_threadsafe(settle)
 
 

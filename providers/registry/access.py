@@ -92,8 +92,9 @@ class RegistryView(Generic[ProviderT]):
         if call in _NAMED:
 
             def named(name: str | None = None, *args: Any, **kwargs: Any) -> Any:
-                name = registry.default_name() if name is None else name
-                if registry.has(name) and not registry.serves(name, pipeline):
+                if name is None and call != "set_default":
+                    name = registry.default_name()
+                if name is not None and registry.has(name) and not registry.serves(name, pipeline):
                     raise PermissionDeniedError(
                         f"Provider {name!r} is not assigned to the pipeline {pipeline!r}. Add the "
                         "pipeline to its pipelines setting.",

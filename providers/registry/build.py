@@ -100,7 +100,7 @@ class Builder:
         elif isinstance(instance, Provider):
             provider = cast("Provider[Any]", instance)
             guard = self._guard(name, lambda _: provider, None, None)
-            handle = guarded_class(type(provider))(guard)
+            handle = guarded_class(cast("type[Provider[Any]]", type(instance)))(guard)
         of_type: frozenset[str] = row.capabilities if row else frozenset()
         known: frozenset[str] = getattr(instance, "capabilities", of_type)
         return Registration(

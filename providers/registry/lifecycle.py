@@ -59,9 +59,12 @@ async def dispose_all(guards: Iterable[Guard], timeout: float) -> ShutdownReport
         asyncio.create_task(end(guard), name=f"dispose {guard.name}"): guard for guard in guards
     }
     if tasks:
-        _, late = await asyncio.wait(tasks, timeout=max(0.0, deadline - monotonic()))
-        for task in late:
-            task.cancel()
+        late: set[asyncio.Task[None]] = set(tasks)
+        try:
+            _, late = await asyncio.wait(tasks, timeout=max(0.0, deadline - monotonic()))
+        finally:  # also when the shutdown itself is cancelled
+            for task in late:
+                task.cancel()
         if late:  # one turn of the loop for those who heed the cancellation
             await asyncio.wait(late, timeout=0.1)
     for task, guard in tasks.items():

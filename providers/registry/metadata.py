@@ -49,7 +49,7 @@ def capability_set(
 
     Metadata flags of the form ``supports_encryption=True`` name capabilities too.
     """
-    names = {str(name) for name in capabilities}
+    names = {capabilities} if isinstance(capabilities, str) else set(map(str, capabilities))
     for key, value in (metadata or {}).items():
         if key.startswith("supports_") and value is True:
             names.add(key.removeprefix("supports_"))

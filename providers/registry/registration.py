@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 import weakref
 from collections.abc import Callable, Mapping
@@ -20,6 +21,7 @@ from .types import ProviderType
 
 __all__ = ["Declaration", "Registration", "calling_place"]
 
+_numbers = itertools.count(1)
 _PACKAGE = str(Path(__file__).parent)
 
 
@@ -93,7 +95,7 @@ class Registration:
         self.depends_on = tuple(settings.depends_on)
         self.pipelines = tuple(settings.pipelines)
         self.metadata: Mapping[str, Any] = settings.metadata
-        self._instances: dict[str, weakref.ref[Any]] | None = None
+        self._instances: weakref.WeakValueDictionary[str, Guarded] | None = None
 
     @property
     def status(self) -> Status:
@@ -104,24 +106,22 @@ class Registration:
 
     def track(self, instance: Guarded, instance_id: str | None) -> bool:
         """Remember an instance weakly; False if the id is that of a living one."""
-        instances = self.live_instances()
-        if instance_id is None:
-            number = len(instances) + 1
-            while (instance_id := f"#{number}") in instances:
-                number += 1
-        elif instance_id in instances:
+        if self._instances is None:
+            self._instances = weakref.WeakValueDictionary()
+        known = None if instance_id is None else self._instances.get(instance_id)
+        if known is not None and known._guard.status is not Status.DISPOSED:
             return False
-        instances[instance_id] = instance
-        self._instances = {key: weakref.ref(one) for key, one in instances.items()}
+        self._instances[instance_id or f"#{next(_numbers)}"] = instance
         return True
 
     def live_instances(self) -> dict[str, Guarded]:
         """Return the instances whose owners still hold them and have not disposed them."""
         found: dict[str, Guarded] = {}
-        for instance_id, reference in (self._instances or {}).items():
+        # Not items(): another thread may add one meanwhile.
+        for reference in () if self._instances is None else self._instances.valuerefs():
             instance = reference()
             if instance is not None and instance._guard.status is not Status.DISPOSED:
-                found[instance_id] = instance
+                found[reference.key] = instance
         return found
 
     def holders(self) -> list[str]:

@@ -203,6 +203,9 @@ class ProviderRegistry(Lookup[ProviderT]):
             NotFoundError: There is no such provider.
             InUseError: It is in use (or still is after ``timeout``): the provider stays as it was.
         """
+        if self._forget_declared(name):
+            self._tell_removed(name)
+            return
         registration = self._find(name)
         guard = registration.guard
         holders = registration.holders()
@@ -221,19 +224,23 @@ class ProviderRegistry(Lookup[ProviderT]):
         try:
             if mode == "drain" and guard is not None:
                 limit = self._limits.graceful_shutdown_timeout if timeout is None else timeout
-                if not await guard.drain(limit):
-                    guard.resume()
-                    with self._lock:
-                        self._insert(registration)
-                        self._default = name if was_default else self._default
+                drained = False
+                try:
+                    drained = await guard.drain(limit)
+                finally:
+                    if not drained:  # too late, or cancelled: it stays as it was
+                        guard.resume()
+                        with self._lock:
+                            self._insert(registration)
+                            self._default = name if was_default else self._default
+                if not drained:
                     raise self._in_use(registration)
             if guard is not None:
                 await guard.dispose()
         finally:
             with self._lock:
                 self._reserved.pop(name, None)
-        if self.events.wanted(ProviderUnregistered):
-            self.events.emit(ProviderUnregistered(self.family.name, name))
+        self._tell_removed(name)
 
     # -- the default ---------------------------------------------------------------------
 
@@ -274,6 +281,7 @@ class ProviderRegistry(Lookup[ProviderT]):
             AlreadyExistsError: A living instance has that id.
             RegistryError: As :meth:`register`.
         """
+        self._refuse_closed(name)
         registration = self._find(name)
         instance = self._builder.another(registration, config)
         with self._lock:
@@ -337,6 +345,7 @@ class ProviderRegistry(Lookup[ProviderT]):
 
     async def initialize(self, name: str) -> None:
         """Connect a provider now; also one that was disposed."""
+        self._refuse_closed(name)
         registration = self._find(name)
         if registration.guard is not None:
             registration.guard.resume()
@@ -388,7 +397,10 @@ class ProviderRegistry(Lookup[ProviderT]):
     # -- declared providers --------------------------------------------------------------
 
     def _resolve_all(self) -> None:
-        self.load()
+        for name in list(self._declared):
+            if self._is_declared(name):
+                with suppress(RegistryError):  # which load() tells of
+                    self._find(name)
 
     def load(self, *, strict: bool = False) -> LoadReport:
         """
@@ -413,6 +425,7 @@ class ProviderRegistry(Lookup[ProviderT]):
             except RegistryError as error:
                 if strict:
                     raise
+                logger.error("Failed to create %s provider %s: %s", self.family.name, name, error)
                 rows.append(row(Outcome.FAILED, code=error.code, reason=error.message, error=error))
         return LoadReport(tuple(rows))
 
@@ -426,19 +439,15 @@ class ProviderRegistry(Lookup[ProviderT]):
         declaration = self._declared.get(name)
         if declaration is None or not declaration.settings.enabled:
             raise self._not_found(name)
-        try:
-            built = self._builder.registration(
-                check_name(name),
-                declaration.settings,
-                source=declaration.source,
-                origin=declaration.origin,
-                where=declaration.where,
-            )
-        except RegistryError as error:
-            logger.error("Failed to create %s provider %s: %s", self.family.name, name, error)
-            raise
+        built = self._builder.registration(
+            check_name(name),
+            declaration.settings,
+            source=declaration.source,
+            origin=declaration.origin,
+            where=declaration.where,
+        )
         with suppress(AlreadyExistsError):  # another thread was faster, with the same settings
-            self._publish(built)
+            self._publish(built, declaration)
         return self._registrations.get(name) or self._resolve(name)
 
     @contextmanager
@@ -446,8 +455,7 @@ class ProviderRegistry(Lookup[ProviderT]):
         """Hold a name while its provider is being made, so that only one can be."""
         check_name(name)
         with self._lock:
-            if self._closed:
-                raise ShuttingDownError(f"The {self.family.name} registry is shutting down.", name)
+            self._refuse_closed(name)
             self._refuse_taken(name, origin)
             self._reserved[name] = origin
         try:
@@ -458,6 +466,10 @@ class ProviderRegistry(Lookup[ProviderT]):
         finally:
             with self._lock:
                 self._reserved.pop(name, None)
+
+    def _refuse_closed(self, name: str) -> None:
+        if self._closed:
+            raise ShuttingDownError(f"The {self.family.name} registry is shutting down.", name)
 
     def _refuse_taken(self, name: str, origin: str) -> None:
         registration = self._registrations.get(name)
@@ -483,25 +495,34 @@ class ProviderRegistry(Lookup[ProviderT]):
         """Run the hooks, start what is to be started, publish; a failure leaves nothing."""
         name, guard = registration.name, registration.guard
         await self.run_init_hooks(name)
-        if start != "lazy" and guard is not None:
+        if start == "lazy" or guard is None:
+            return self._publish(registration)
+        try:
+            await registration.handle.initialize()
+            if start == "test":
+                await guard.check_health()
+            return self._publish(registration)
+        except BaseException as error:
             try:
-                await registration.handle.initialize()
-                if start == "test":
-                    await guard.check_health()
-            except BaseException as error:
                 await guard.dispose()
-                if not isinstance(error, Exception):
-                    raise
-                raise RegistrationFailedError(
-                    f"Failed to register provider '{name}': {error}",
-                    name,
-                    {"cause": error.code} if isinstance(error, RegistryError) else None,
-                ) from error
-        return self._publish(registration)
+            except Exception as second:  # must not hide the first
+                logger.error("Closing provider %s failed: %s", name, second)
+            if isinstance(error, ShuttingDownError) or not isinstance(error, Exception):
+                raise
+            raise RegistrationFailedError(
+                f"Failed to register provider '{name}': {error}",
+                name,
+                {"cause": error.code} if isinstance(error, RegistryError) else None,
+            ) from error
 
-    def _publish(self, registration: Registration) -> ProviderT:
+    def _publish(
+        self, registration: Registration, declaration: Declaration | None = None
+    ) -> ProviderT:
         name = registration.name
         with self._lock:
+            self._refuse_closed(name)
+            if declaration is not None and self._declared.get(name) is not declaration:
+                raise self._not_found(name)  # unregistered while it was being built
             if name in self._registrations:
                 self._refuse_taken(name, registration.origin)
             self._insert(registration)
@@ -517,6 +538,21 @@ class ProviderRegistry(Lookup[ProviderT]):
         self._registrations[registration.name] = registration
         self.handles[registration.name] = registration.handle
         self._version += 1
+
+    def _forget_declared(self, name: str) -> bool:
+        """Drop a declared provider that nobody needed yet; its settings may be at fault."""
+        with self._lock:
+            if name in self._registrations or not self._is_declared(name):
+                return False
+            del self._declared[name]
+            self._version += 1
+            if self._default == name:
+                self._default = None
+            return True
+
+    def _tell_removed(self, name: str) -> None:
+        if self.events.wanted(ProviderUnregistered):
+            self.events.emit(ProviderUnregistered(self.family.name, name))
 
     def _tell_failure(self, guard: Guard, error: RegistryError) -> None:
         if self.events.wanted(ProviderErrorOccurred):

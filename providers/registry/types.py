@@ -4,17 +4,28 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, version
+from operator import attrgetter
 from types import MappingProxyType
 from typing import Any, TypeVar, cast
 
 from pydantic import BaseModel
 
-from .errors import AlreadyExistsError, ImportFailedError, NotFoundError, nearest_first
+from .errors import (
+    AlreadyExistsError,
+    ImportFailedError,
+    InvalidConfigError,
+    InvalidNameError,
+    NotFoundError,
+    RegistryError,
+    nearest_first,
+)
 from .metadata import capability_set
 from .provider import Provider
 
@@ -26,6 +37,8 @@ __all__ = [
     "default_types",
     "register_provider",
 ]
+
+logger = logging.getLogger(__name__)
 
 ENTRY_POINT_GROUP = "purveyor.providers"
 """Entry points of this group, named ``family.type``, add provider types."""
@@ -98,13 +111,16 @@ class ProviderType:
             return self.provider_class
         module_path, _, attribute = self.path.partition(":")
         try:
-            loaded = getattr(importlib.import_module(module_path), attribute)
+            loaded = attrgetter(attribute)(importlib.import_module(module_path))
         except ImportFailedError:
             raise
         except Exception as error:
+            remedy = ""
+            if self.extra and isinstance(error, ModuleNotFoundError):
+                remedy = f". Install it with: pip install '{self.distribution}[{self.extra}]'"
             raise ImportFailedError(
                 f"The {self.family} provider type {self.name!r} ({self.path}, from {self.origin}) "
-                f"cannot be imported: {type(error).__name__}: {error}",
+                f"cannot be imported: {type(error).__name__}: {error}{remedy}",
                 context={"family": self.family, "type": self.name, "path": self.path},
             ) from error
         return _provider_class_of(loaded)
@@ -128,14 +144,13 @@ class ProviderType:
         """Version of the distribution the type comes from; empty where it is not installed."""
         try:
             return version(self.distribution)
-        except PackageNotFoundError:
+        except (PackageNotFoundError, ValueError):  # the latter for no name at all
             return ""
 
     def same_as(self, other: ProviderType) -> bool:
         """Tell whether both rows name the very same class."""
-        if self.provider_class is not None or other.provider_class is not None:
-            return self.provider_class is other.provider_class and self.path == other.path
-        return self.path == other.path
+        classes = {self.provider_class, other.provider_class} - {None}
+        return self.path == other.path and len(classes) < 2
 
 
 def _provider_class_of(loaded: Any) -> type[Provider[Any]]:
@@ -146,6 +161,9 @@ def _provider_class_of(loaded: Any) -> type[Provider[Any]]:
         getattr(loaded, "storage_class", None),
     ):
         if isinstance(candidate, type) and issubclass(candidate, Provider):
+            if inspect.isabstract(candidate):
+                missing = ", ".join(sorted(getattr(candidate, "__abstractmethods__", ())))
+                raise ImportFailedError(f"{candidate!r} does not implement {missing}.")
             return cast("type[Provider[Any]]", candidate)
     raise ImportFailedError(
         f"{loaded!r} is no provider class: derive it from its family's base class "
@@ -287,26 +305,33 @@ class ProviderTypes:
             module = row.path.partition(":")[0]
             if row.provider_class is None and not cls.__module__.startswith(module):
                 continue  # cannot be it, and asking would import it
-            if cls in (row.loaded_class, row.config_class):
-                return row
+            with suppress(ImportFailedError):  # then it is not the class at hand
+                if cls in (row.loaded_class, row.config_class):
+                    return row
         return None
 
     def _scan(self) -> None:
-        self._unscanned = False
         for point in entry_points(group=ENTRY_POINT_GROUP):
-            self.add(_row_of(point))
+            try:
+                self.add(_row_of(point))
+            except RegistryError as error:  # one bad distribution must not hide the rest
+                logger.error("Entry point %r adds no provider type: %s", point.name, error)
+        self._unscanned = False
 
 
 def _row_of(point: EntryPoint) -> ProviderType:
     distribution = point.dist.name if point.dist else ""
     release = point.dist.version if point.dist else ""
-    family, _, name = point.name.rpartition(".")
+    origin = f"entry point {point.name!r} of {distribution} {release}"
+    family, _, name = point.name.partition(".")
+    if not name:
+        raise InvalidNameError(f"{origin} ({point.value}) must be named family.type.")
     return ProviderType(
         family=family,
         name=name,
-        path=point.value,
+        path=f"{point.module}:{point.attr}",
         distribution=distribution,
-        origin=f"entry point {point.name!r} of {distribution} {release}",
+        origin=origin,
     )
 
 
@@ -360,6 +385,7 @@ def register_provider(
     Raises:
         AlreadyExistsError: Another type has that name.
         ImportFailedError: What is decorated is no provider class and holds none.
+        InvalidConfigError: It is of no family.
     """
     row = ProviderType(
         family=family or "",
@@ -375,10 +401,16 @@ def register_provider(
 
     def decorate(cls: ClassT) -> ClassT:
         provider_class = _provider_class_of(cls)
+        of_family = family or getattr(provider_class, "family", None)
+        if not of_family:
+            raise InvalidConfigError(
+                f"Configuration invalid: provider type {name!r} ({cls.__qualname__}) is of no "
+                "family. Derive it from its family's base class, or give family=..."
+            )
         (types or default_types).add(
             replace(
                 row,
-                family=row.family or provider_class.family,
+                family=of_family,
                 path=f"{cls.__module__}:{cls.__qualname__}",
                 provider_class=provider_class,
                 config_model=getattr(cls, "config_class", None),

@@ -74,3 +74,10 @@ def validated_config(
             name,
             {"problems": problems, "type": row.name},
         ) from None  # pydantic's own text may quote what was given
+    except Exception as error:  # a defect of the model, which must not end a bulk load
+        raise InvalidConfigError(
+            f"Configuration invalid: {row.family} provider {name!r} (type {row.name}): "
+            f"validating it raised {type(error).__name__}",
+            name,
+            {"type": row.name},
+        ) from error
