@@ -7,18 +7,26 @@ import inspect
 import os
 import threading
 from collections.abc import AsyncIterator, Coroutine, Iterator
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
+from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar, cast
 
 from ..providers.registry import InvalidStateError
 
 if TYPE_CHECKING:
     from ..providers.storage.blocking import BlockingStorage
-    from .application import PurveyorContainer
 
 __all__ = ["BlockingContainer", "BlockingProvider", "BlockingSelector"]
 
 ResultT = TypeVar("ResultT")
 BlockingT = TypeVar("BlockingT")
+
+
+class Container(Protocol):
+    """What is needed of the container whose families are to block."""
+
+    def init_resources(self) -> object: ...
+
+    def lifespan(self) -> AbstractAsyncContextManager[object]: ...
 
 
 class Portal:
@@ -103,7 +111,7 @@ class BlockingContainer:
     block, call :meth:`close`. Threads may share it.
     """
 
-    def __init__(self, container: PurveyorContainer) -> None:
+    def __init__(self, container: Container) -> None:
         self._container = container
         self._portal = Portal()
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from .errors import Problem, SettingsError
-from .explain import explain
-from .model import (
+from .branches import (
     BreakerSettings,
     CredentialSettings,
     DiscoverySettings,
@@ -13,9 +11,10 @@ from .model import (
     LifecycleSettings,
     ProviderSettings,
     RegistrySettings,
-    Settings,
-    load_settings,
 )
+from .errors import Problem, SettingsError
+from .explain import explain
+from .model import Settings, load_settings
 
 __all__ = [
     "BreakerSettings",

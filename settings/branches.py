@@ -96,15 +96,15 @@ class BreakerSettings(_Branch):
 
     enabled: bool = True
     """Whether there is a circuit breaker."""
-    failure_threshold: Count = Field(5, ge=1, le=10_000)
+    failure_threshold: Count = Field(default=5, ge=1, le=10_000)
     """Failures within the monitoring period that open it."""
     recovery_timeout: Seconds = 300.0
     """Seconds after the last failure until a probe may pass."""
     monitoring_period: Seconds = 60.0
     """Seconds within which failures are counted."""
-    half_open_max_calls: Count = Field(1, ge=1, le=1000)
+    half_open_max_calls: Count = Field(default=1, ge=1, le=1000)
     """Probes in flight at most."""
-    success_threshold: Count = Field(1, ge=1, le=1000)
+    success_threshold: Count = Field(default=1, ge=1, le=1000)
     """Successful probes that close it."""
     reset_on_success: bool = True
     """Whether a success while closed forgets the failures."""
@@ -117,7 +117,7 @@ class HealthSettings(_Branch):
     """Seconds between two checks of a provider."""
     timeout: Seconds = 10.0
     """Seconds a check may take."""
-    retries: Count = Field(1, ge=0, le=10)
+    retries: Count = Field(default=1, ge=0, le=10)
     """Further attempts before a check counts as failed."""
 
 
@@ -133,7 +133,7 @@ class ProviderSettings(_Branch):
     """The provider type; the provider's name where it is not given."""
     enabled: bool = True
     """Whether it is registered."""
-    priority: Count = Field(50, ge=0, le=100)
+    priority: Count = Field(default=50, ge=0, le=100)
     """Which one to prefer among several that can do the same: the higher."""
     required: bool = False
     """Whether the application is not ready without it."""

@@ -135,7 +135,9 @@ def _number(bound: Any) -> str:
 def _below(annotation: Any, part: str) -> Any:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         fields = annotation.model_fields
-        found = fields.get(part) or next((one for one in fields.values() if one.alias == part), None)
+        found = fields.get(part) or next(
+            (one for one in fields.values() if one.alias == part), None
+        )
         return None if found is None else _bare(found.annotation)
     kind, arguments = get_origin(annotation), get_args(annotation)
     if not (isinstance(kind, type) and arguments):

@@ -1,239 +1,81 @@
-"""The tree of settings: names, types, defaults, ranges and units."""
+"""All settings, from all places they can come from."""
 
 from __future__ import annotations
 
-import json
-import logging
 import os
 from collections.abc import Mapping
-from contextvars import ContextVar
 from pathlib import Path
-from typing import Annotated, Any, Self, cast
+from typing import Any, cast, get_origin
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PrivateAttr,
-    Secret,
-    SecretStr,
-    ValidationError,
-    model_validator,
+from pydantic import BaseModel, Field, PrivateAttr, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
 )
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from .branches import (
+    CredentialSettings,
+    FamilySettings,
+    OptionalPath,
+    RegistrySettings,
+    RequiredPath,
+)
 from .errors import Problem, SettingsError
-from .explain import explain
+from .explain import UNKNOWN, Keys, annotation_at, explain
+from .files import from_file
 from .sources import (
+    DELIMITER,
+    PREFIX,
     Source,
-    contains,
+    Tree,
+    from_arguments,
     from_dotenv,
-    from_environment,
-    from_file,
     from_secrets,
+    from_variables,
+    merged,
+    read_dotenv,
+    under_options,
     variable,
 )
 
-__all__ = [
-    "BreakerSettings",
-    "CredentialSettings",
-    "DiscoverySettings",
-    "FamilySettings",
-    "HealthSettings",
-    "LifecycleSettings",
-    "ProviderSettings",
-    "RegistrySettings",
-    "Settings",
-    "load_settings",
-]
-
-logger = logging.getLogger(__name__)
-
-_SECTIONS = {"audio": "audio", "image": "images", "sync": "flashcards", "data": "data_sources"}
-"""Sections below ``providers`` in configuration files of media applications, and their families."""
+__all__ = ["Settings", "load_settings"]
 
 
-def _listed(value: Any) -> Any:
-    """Take a list, a JSON list, or texts separated by commas."""
-    if not isinstance(value, str):
-        return value
-    if value.lstrip().startswith("["):
-        try:
-            return json.loads(value)
-        except ValueError:
-            return value
-    return [part.strip() for part in value.split(",") if part.strip()]
+class _Provenance:
+    """The sources of settings; no part of what makes two settings equal."""
 
+    __slots__ = ("sources",)
 
-Names = Annotated[tuple[str, ...], BeforeValidator(_listed)]
-Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    def __init__(self, sources: tuple[Source, ...] = ()) -> None:
+        self.sources = sources
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Provenance)
 
-class _Branch(BaseModel):
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, hide_input_in_errors=True, use_attribute_docstrings=True
-    )
+    def __hash__(self) -> int:
+        return hash(_Provenance)
 
-
-class BreakerSettings(_Branch):
-    """When calls to a failing backend are refused for a while."""
-
-    enabled: bool = True
-    """Whether there is a circuit breaker."""
-    failure_threshold: int = Field(default=5, ge=1)
-    """Failures within the monitoring period that open it."""
-    recovery_timeout: Seconds = 300.0
-    """Seconds after the last failure until a probe may pass."""
-    monitoring_period: Seconds = 60.0
-    """Seconds within which failures are counted."""
-    half_open_max_calls: int = Field(default=1, ge=1)
-    """Probes in flight at most."""
-    success_threshold: int = Field(default=1, ge=1)
-    """Successful probes that close it."""
-    reset_on_success: bool = True
-    """Whether a success while closed forgets the failures."""
-
-
-class HealthSettings(_Branch):
-    """How providers are checked."""
-
-    check_interval: Seconds = 30.0
-    """Seconds between two checks of a provider."""
-    timeout: Seconds = 10.0
-    """Seconds a check may take."""
-    retries: int = Field(default=1, ge=0, le=10)
-    """Further attempts before a check counts as failed."""
-
-
-class ProviderSettings(_Branch):
-    """
-    One provider: what every registration takes, and beside it the settings of its type.
-
-    The type's own settings may stand flat beside the others or under ``options``; they are kept
-    in ``options``, masked, since only the type knows which of them are secret.
-    """
-
-    type: str | None = None
-    """The provider type; the provider's name where it is not given."""
-    enabled: bool = True
-    """Whether it is registered."""
-    priority: int = Field(default=50, ge=0, le=100)
-    """Which one to prefer among several that can do the same: the higher."""
-    required: bool = False
-    """Whether the application is not ready without it."""
-    depends_on: Names = ()
-    """Providers that must be started before it."""
-    pipelines: Names = ("*",)
-    """Pipelines that may use it; `*` is all."""
-    timeout: Seconds | None = None
-    """Seconds an operation may take; of a stream each step."""
-    circuit_breaker: dict[str, Any] | None = None
-    """What differs from `registry.circuit_breaker`."""
-    health: dict[str, Any] | None = None
-    """What differs from `registry.health`."""
-    metadata: dict[str, Any] = Field(default_factory=dict)
-    """Anything to be kept with the registration."""
-    options: Secret[dict[str, Any]] = Secret({})
-    """The settings of its type."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _gather_options(cls, data: Any) -> Any:
-        if not isinstance(data, Mapping):
-            return data
-        values = {str(key): value for key, value in cast("Mapping[Any, Any]", data).items()}
-        given: Any = values.pop("options", {})
-        if isinstance(given, Secret):
-            given = cast("Secret[Any]", given).get_secret_value()
-        if not isinstance(given, Mapping):
-            raise ValueError("options must be a table of settings, not a single value")
-        options = dict(cast("Mapping[str, Any]", given))
-        for key in [key for key in values if key not in cls.model_fields]:
-            value = values.pop(key)
-            if key in options and options[key] != value:
-                raise ValueError(f"{key!r} is set both beside and under options, and differs")
-            options[key] = value
-        return {**values, "options": options}
-
-    @model_validator(mode="after")
-    def _check_overrides(self) -> Self:
-        for name, model in (("circuit_breaker", BreakerSettings), ("health", HealthSettings)):
-            try:
-                model.model_validate(getattr(self, name) or {})
-            except ValidationError as error:
-                faults = [f"{'.'.join((name, *path))} {why}" for path, why in explain(error, model)]
-                raise ValueError("; ".join(faults)) from None
+    def __deepcopy__(self, _: object) -> _Provenance:
         return self
 
-
-class FamilySettings(_Branch):
-    """The providers of one family."""
-
-    default: str | None = None
-    """Name of the default provider."""
-    providers: dict[str, ProviderSettings] = Field(default_factory=dict)
-    """The providers by name."""
+    def __reduce__(self) -> tuple[type[_Provenance], tuple[()]]:
+        return (_Provenance, ())  # where it was read means nothing in another process
 
 
-class DiscoverySettings(_Branch):
-    """Where providers are found beside the settings."""
+class _Masked(dict[str, Any]):
+    """A tree that pydantic-settings may log without telling a secret."""
 
-    config_path: Path | None = None
-    """A further file of providers."""
-    plugin_path: Path | None = None
-    """The folder of plugins."""
-    auto_refresh_interval: Seconds | None = None
-    """Seconds between two looks for changes; none without it."""
-    enable_environment_discovery: bool = False
-    """Whether well-known variables such as `ANTHROPIC_API_KEY` make providers."""
+    def __repr__(self) -> str:
+        return f"<{len(self)} settings>"
 
 
-class LifecycleSettings(_Branch):
-    """How long starting and ending may take."""
+class _Merged(InitSettingsSource):
+    """Hands the tree that our sources make to pydantic-settings."""
 
-    init_timeout: Seconds = 30.0
-    """Seconds connecting a provider may take."""
-    dispose_timeout: Seconds = 10.0
-    """Seconds closing a provider may take."""
-    graceful_shutdown_timeout: Seconds = 30.0
-    """Seconds closing all of them may take."""
-
-
-class RegistrySettings(_Branch):
-    """What holds for all registries."""
-
-    discovery: DiscoverySettings = Field(default_factory=DiscoverySettings)
-    """Where providers are found beside the settings."""
-    health: HealthSettings = Field(default_factory=HealthSettings)
-    """How providers are checked."""
-    circuit_breaker: BreakerSettings = Field(default_factory=BreakerSettings)
-    """When calls to a failing backend are refused for a while."""
-    lifecycle: LifecycleSettings = Field(default_factory=LifecycleSettings)
-    """How long starting and ending may take."""
-
-
-class CredentialSettings(_Branch):
-    """The keys that credentials at rest are encrypted with."""
-
-    keys: Annotated[tuple[SecretStr, ...], BeforeValidator(_listed)] = ()
-    """Fernet keys; the first encrypts, all decrypt."""
-    key_file: Path | None = None
-    """A file that holds them, one a line."""
-
-
-class _Tree(PydanticBaseSettingsSource):
-    """Hands one of our sources to pydantic-settings."""
-
-    def __init__(self, settings_cls: type[BaseSettings], source: Source) -> None:
-        super().__init__(settings_cls)
-        self._source = source
-
-    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
-        return self._source.tree.get(field_name), field_name, False
-
-    def __call__(self) -> dict[str, Any]:
-        return self._source.tree
+    def __call__(self) -> Tree:
+        return _Masked(cast(Tree, self.init_kwargs))  # pyright: ignore[reportUnknownMemberType]
 
 
 class Settings(BaseSettings):
@@ -249,6 +91,8 @@ class Settings(BaseSettings):
     """
 
     model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_nested_delimiter=DELIMITER,
         extra="forbid",
         frozen=True,
         hide_input_in_errors=True,
@@ -272,42 +116,40 @@ class Settings(BaseSettings):
     """What holds for all registries."""
     credentials: CredentialSettings = Field(default_factory=CredentialSettings)
     """The keys that credentials at rest are encrypted with."""
-    home: Path = Path(".purveyor")
+    home: RequiredPath = Path(".purveyor")
     """The folder below which providers keep their data by default."""
-    config_file: Path | None = None
+    config_file: OptionalPath = None
     """A TOML, YAML or JSON file with the same tree."""
-    secrets_dir: Path | None = None
+    secrets_dir: OptionalPath = None
     """A directory with one file a value."""
 
-    _sources: tuple[Source, ...] = PrivateAttr(default=())
+    _provenance: _Provenance = PrivateAttr(default_factory=_Provenance)
 
     def __init__(self, **values: Any) -> None:
         sources = _read(values)
         problems = [problem for source in sources for problem in source.problems]
-        token = _reading.set(sources)
+        tree = merged([source.tree for source in sources])
+        for key in [key for key in tree if key.startswith("_")]:  # BaseSettings' own arguments
+            del tree[key]
+            problems += _faults((key,), f"{UNKNOWN}; none begins with _", sources)
         try:
-            super().__init__()
+            super().__init__(**tree)
         except ValidationError as error:
-            faulty = {problem.path for problem in problems}
-            found = [
-                Problem(_origin(sources, leaf), reason, path)
-                for path, reason in explain(error, Settings)
-                if path not in faulty
-                for leaf in _leaves(sources, path)
-            ]
-            raise SettingsError([*problems, *found]) from None  # its text might quote a value
-        finally:
-            _reading.reset(token)
-        if problems:
+            problems += _problems(error, sources, {problem.path for problem in problems})
+        if problems:  # raised here, or the error would carry pydantic's, which has the values
             raise SettingsError(problems)
-        self._sources = sources
+        self._provenance = _Provenance(sources)
 
     @classmethod
     def settings_customise_sources(
-        cls, settings_cls: type[BaseSettings], *_: Any, **__: Any
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        *_: PydanticBaseSettingsSource,
+        **__: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Read our own sources, which remember where each value came from."""
-        return tuple(_Tree(settings_cls, source) for source in _reading.get())
+        """Take what our own sources found: they know where each value came from."""
+        return (_Merged(settings_cls, init_settings()),)
 
     def origin(self, path: tuple[str, ...]) -> str:
         """
@@ -317,12 +159,11 @@ class Settings(BaseSettings):
             path: Keys from the root: ``("storage", "providers", "backups", "bucket")``.
 
         Returns:
-            A variable's name, ``file: dotted.key``, a secrets file or ``argument dotted.key``.
+            A variable's name (with ``.env: `` before it if it stands there), ``file: dotted.key``,
+            a secrets file, ``argument dotted.key``, or ``default``. For a setting that has no
+            default and that nobody set, where it would be set beside those that are.
         """
-        return _origin(self._sources, path)
-
-
-_reading: ContextVar[tuple[Source, ...]] = ContextVar("reading", default=())
+        return _origin(self._provenance.sources, path)
 
 
 def load_settings(**values: Any) -> Settings:
@@ -335,72 +176,87 @@ def load_settings(**values: Any) -> Settings:
     return Settings(**values)
 
 
-def _read(values: dict[str, Any]) -> tuple[Source, ...]:
+def _families() -> frozenset[str]:
+    fields = Settings.model_fields.items()
+    return frozenset(name for name, field in fields if field.annotation is FamilySettings)
+
+
+def _is_branch(keys: Keys) -> bool:
+    annotation = annotation_at(Settings, keys)
+    return get_origin(annotation) is dict or (
+        isinstance(annotation, type) and issubclass(annotation, BaseModel)
+    )
+
+
+def _read(values: Mapping[str, Any]) -> tuple[Source, ...]:
     """Read all sources, the first in rank first."""
+    dotenv = Path(".env")
+    faults: list[Problem] = []
+    in_dotenv = read_dotenv(dotenv, faults)
     sources = [
-        Source(values, lambda keys: f"argument {'.'.join(keys)}"),
-        from_environment(os.environ),
-        from_dotenv(Path(".env")),
+        from_arguments(values),
+        from_variables(os.environ, _is_branch),
+        from_dotenv(dotenv, in_dotenv, faults, _is_branch),
     ]
-    named = {
-        key: next((source.tree[key] for source in sources if source.tree.get(key)), None)
-        for key in ("config_file", "secrets_dir")
-    }
-    if named["config_file"]:
-        source = from_file(Path(named["config_file"]).expanduser())
-        source.tree = _families_of_sections(source.tree)
+    path = _named("config_file", sources)
+    if path is not None:
+        source = from_file(path, {**in_dotenv, **os.environ})
+        if source.tree.pop("config_file", None) is not None:
+            reason = f"a file cannot name another; set {variable(('config_file',))}"
+            source.problems.append(Problem(source.label(("config_file",)), reason))
         sources.append(source)
-    if named["secrets_dir"]:
-        sources.append(from_secrets(Path(named["secrets_dir"]).expanduser()))
-    return tuple(sources)
+    folder = _named("secrets_dir", sources)
+    if folder is not None:
+        sources.append(from_secrets(folder, _is_branch))
+    families = _families()
+    return tuple(source.settle(families) for source in sources)
 
 
-def _families_of_sections(tree: dict[str, Any]) -> dict[str, Any]:
-    """Read a media application's ``providers: {audio: ..., image: ..., sync: ...}`` as families."""
-    sections = tree.get("providers")
-    if not isinstance(sections, dict):
-        return tree
-    tree = {key: value for key, value in tree.items() if key != "providers"}
-    for section, family in _SECTIONS.items():
-        entries = cast("dict[str, Any]", sections).get(section)
-        if not isinstance(entries, dict):
-            continue
-        providers: dict[str, Any] = {}
-        for name, entry in cast("dict[str, Any]", entries).items():
-            if isinstance(entry, dict):
-                providers[name] = entry
-            else:
-                logger.warning("Skipped providers.%s.%s: it is no table of settings", section, name)
-        below = dict(tree.get(family) or {})
-        tree[family] = {**below, "providers": {**providers, **dict(below.get("providers") or {})}}
-    return tree
+def _named(key: str, sources: list[Source]) -> Path | None:
+    """Return the path that the first source to say something names, if it is one."""
+    given = next((source.tree[key] for source in sources if key in source.tree), None)
+    if not given or not isinstance(given, (str, Path)):
+        return None
+    try:
+        return Path(given).expanduser()
+    except RuntimeError:
+        return None  # told as a fault of the setting
 
 
-def _leaves(sources: tuple[Source, ...], path: tuple[str, ...]) -> list[tuple[str, ...]]:
-    """Return what somebody wrote at or below a path: a fault of a branch is told at each leaf."""
-    branch: Any = {}
-    for source in sources:
-        if contains(source.tree, path):
-            branch = source.tree
-            for key in path:
-                branch = branch[key]
-            break
-    if not isinstance(branch, dict) or not branch:
-        return [path]
-    keys = list(cast("dict[str, Any]", branch))
-    return [leaf for key in keys for leaf in _leaves(sources, (*path, key))]
+def _problems(
+    error: ValidationError, sources: tuple[Source, ...], told: set[Keys]
+) -> list[Problem]:
+    found = [one for one in explain(error, Settings) if one[0] not in told]
+    return [fault for path, reason in found for fault in _faults(path, reason, sources)]
 
 
-def _origin(sources: tuple[Source, ...], path: tuple[str, ...]) -> str:
-    spellings = [path]
-    if len(path) > 3 and path[1] == "providers":  # a type's own settings may stand under options
-        spellings.append((*path[:3], "options", *path[3:]))
-    for source in sources:
-        for spelling in spellings:
-            if contains(source.tree, spelling):
-                return source.name(spelling)
-    for length in range(len(path) - 1, 0, -1):
+def _faults(path: Keys, reason: str, sources: tuple[Source, ...]) -> list[Problem]:
+    """Return a fault once for each place where it can be mended."""
+    writers = [source for source in sources if source.contains(path)]
+    if not reason.startswith(UNKNOWN):
+        writers = writers[:1]  # what it overrides does not count
+    return [
+        Problem(writer.where(leaf), reason, path)
+        for writer in writers
+        for leaf in writer.leaves(path)
+    ] or [Problem(_origin(sources, path), reason, path)]
+
+
+def _origin(sources: tuple[Source, ...], path: Keys) -> str:
+    place = under_options(path, _families())
+    spellings = [place]
+    if place == path and len(path) > 3 and path[1] == "providers" and path[3] != "options":
+        spellings.append((*path[:3], "options", *path[3:]))  # a type may have a key of that name
+    for spelling in spellings:
         for source in sources:
-            if contains(source.tree, path[:length]):
-                return source.name(path)
+            if source.contains(spelling):
+                return source.where(spelling)
+    if annotation_at(Settings, place) is not None and place[3:4] != ("options",):
+        is_entry = len(place) == 3 and place[1] == "providers"
+        if not is_entry:
+            return "default"
+    for length in range(len(place) - 1, 0, -1):
+        for source in sources:
+            if source.contains(place[:length]):
+                return source.where(place)
     return variable(path)

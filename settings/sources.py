@@ -1,61 +1,135 @@
-"""Where settings come from: environment, ``.env``, a file, a directory of secrets."""
+"""Where settings come from, and how each is written there: environment, ``.env``, secrets."""
 
 from __future__ import annotations
 
 import json
-import os
-import re
-import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
+from pydantic import BaseModel
+
+from .branches import ProviderSettings, gathered
 from .errors import Problem
+from .explain import Keys
 
 __all__ = [
+    "DELIMITER",
     "PREFIX",
     "Source",
-    "contains",
+    "Tree",
+    "from_arguments",
     "from_dotenv",
-    "from_environment",
-    "from_file",
     "from_secrets",
+    "from_variables",
+    "merged",
+    "place",
+    "read_dotenv",
+    "under_options",
+    "unreadable",
+    "variable",
 ]
 
 PREFIX = "PURVEYOR_"
 DELIMITER = "__"
 _MAX_SECRET = 1024 * 1024
-_VARIABLE = re.compile(r"\$\$\{|\$\{([A-Za-z_]\w*)(?::([^}]*))?\}")
+_MAX_DEPTH = 8
 
-Keys = tuple[str, ...]
 Tree = dict[str, Any]
+IsBranch = Callable[[Keys], bool]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Source:
     """
-    The settings of one place.
+    The settings of one place, in the shape of the tree: a type's own settings under ``options``.
 
     Args:
-        tree: Nested settings, keys in lower case where the place knows no case.
-        name: Tells how a setting is written there.
+        tree: Nested settings; keys are in lower case where the place knows no case.
+        label: Tells how a setting is written there, given its keys as written.
         problems: Why the place, or part of it, could not be read.
+        names: Where each value stands, if every value has a place of its own.
+        sections: Providers that are written elsewhere than in their family.
+        nested: Settings of types that are written under ``options``.
     """
 
-    tree: Tree
-    name: Callable[[Keys], str]
+    tree: Tree = field(repr=False)
+    label: Callable[[Keys], str]
     problems: list[Problem] = field(default_factory=list[Problem])
+    names: dict[Keys, str] = field(default_factory=dict[Keys, str])
+    sections: dict[Keys, Keys] = field(default_factory=dict[Keys, Keys])
+    nested: set[Keys] = field(default_factory=set[Keys])
+
+    def contains(self, keys: Keys) -> bool:
+        """Tell whether there is a value or a branch at ``keys``."""
+        found: Any = self.tree
+        for key in keys:
+            if not isinstance(found, dict) or key not in found:
+                return False
+            found = cast(Tree, found)[key]
+        return True
+
+    def where(self, keys: Keys) -> str:
+        """Return where a setting stands, or would stand."""
+        for length in range(len(keys), 0, -1) if self.contains(keys) else ():
+            name = self.names.get(keys[:length])
+            if name is not None:
+                return name if length == len(keys) else f"{name} at {'.'.join(keys[length:])}"
+        return self.label(self._written(keys))
+
+    def leaves(self, keys: Keys) -> list[Keys]:
+        """Return the settings at or below ``keys`` that have places of their own."""
+        return [one for one in self.names if one[: len(keys)] == keys] or [keys]
+
+    def settle(self, families: frozenset[str]) -> Source:
+        """Bring what types are set to, flat or under ``options``, under ``options``."""
+        for family in families & self.tree.keys():
+            providers = _table(_table(self.tree[family]).get("providers"))
+            for name, entry in providers.items():
+                if isinstance(entry, Mapping):
+                    provider = (family, "providers", str(name))
+                    providers[name] = self._settled(provider, cast("Mapping[Any, Any]", entry))
+        self.names = {under_options(keys, families): name for keys, name in self.names.items()}
+        return self
+
+    def _settled(self, provider: Keys, entry: Mapping[Any, Any]) -> Tree:
+        settled, differing = gathered(entry)
+        written: Any = entry.get("options")
+        if isinstance(written, dict):
+            self.nested |= {(*provider, "options", str(key)) for key in cast(Tree, written)}
+        for key in differing:
+            reason = "is set under options too, to something else; keep one of the two"
+            where = self.label((*self._written(provider), key))
+            self.problems.append(Problem(where, reason, (*provider, "options", key)))
+        if not settled.get("options", True) and "options" not in entry:
+            del settled["options"]  # nobody wrote it
+        return settled
+
+    def _written(self, keys: Keys) -> Keys:
+        if len(keys) > 4 and keys[3] == "options" and keys[:5] not in self.nested:
+            keys = keys[:3] + keys[4:]
+        return self.sections.get(keys[:3], keys[:3]) + keys[3:]
 
 
-def contains(tree: Mapping[str, Any], keys: Keys) -> bool:
-    """Tell whether a tree has a value or a branch at ``keys``."""
-    found: Any = tree
-    for key in keys:
-        if not isinstance(found, Mapping) or key not in found:
-            return False
-        found = cast("Mapping[str, Any]", found)[key]
-    return True
+def under_options(keys: Keys, families: frozenset[str]) -> Keys:
+    """Return the place in the tree of a setting whose type's own settings may be written flat."""
+    head, rest = keys[:3], keys[3:]
+    if not rest or head[0] not in families or head[1] != "providers":
+        return keys
+    return keys if rest[0] in ProviderSettings.model_fields else (*head, "options", *rest)
+
+
+def merged(trees: list[Tree]) -> Tree:
+    """Return one tree of many; at each place the first that says something wins."""
+    result: Tree = {}
+    for tree in trees:
+        for key, value in tree.items():
+            if key not in result:
+                result[key] = merged([cast(Tree, value)]) if isinstance(value, dict) else value
+            elif isinstance(result[key], dict) and isinstance(value, dict):
+                result[key] = merged([result[key], cast(Tree, value)])
+    return result
 
 
 def variable(keys: Keys) -> str:
@@ -63,202 +137,153 @@ def variable(keys: Keys) -> str:
     return PREFIX + DELIMITER.join(keys).upper()
 
 
-def from_environment(variables: Mapping[str, str], *, label: str = "") -> Source:
+def from_arguments(values: Mapping[str, Any]) -> Source:
+    """Return the settings that a caller gives; models count as what they were given."""
+    return Source(_plain(values), lambda keys: f"argument {'.'.join(keys)}")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        value = {key: getattr(value, key) for key in value.model_fields_set}
+    if isinstance(value, Mapping):
+        items = cast("Mapping[Any, Any]", value).items()
+        return {str(key): _plain(one) for key, one in items}
+    return value
+
+
+def from_variables(variables: Mapping[str, str], is_branch: IsBranch, label: str = "") -> Source:
     """
-    Return the settings of environment variables ``PURVEYOR_A__B=value``.
+    Return the settings of variables ``PURVEYOR_A__B=value``.
 
     Args:
         variables: Names, in any case, and values.
+        is_branch: Tells where a JSON object stands for a branch of the tree.
         label: What stands before the name of a variable in messages.
     """
     source = Source({}, lambda keys: label + variable(keys))
     for name in sorted(variables):
         if name.upper().startswith(PREFIX) and len(name) > len(PREFIX):
             keys = tuple(name[len(PREFIX) :].lower().split(DELIMITER))
-            _put(source, keys, _decoded(variables[name]), label + name.upper())
+            _put(source, keys, variables[name], label + name.upper(), is_branch)
     return source
 
 
-def _decoded(value: str) -> Any:
-    """Return a JSON object as the branch it stands for, anything else as it is."""
-    if value.lstrip().startswith("{"):
-        try:
-            return json.loads(value)
-        except ValueError:
-            return value
-    return value
+def _put(source: Source, keys: Keys, text: str, location: str, is_branch: IsBranch) -> None:
+    def fault(reason: str) -> None:
+        source.problems.append(Problem(location, reason, keys))
 
-
-def _put(source: Source, keys: Keys, value: Any, location: str) -> None:
-    branch = source.tree
     if "" in keys:
-        source.problems.append(Problem(location, f"has an empty part between {DELIMITER!r}", keys))
-        return
+        return fault(f"has an empty part beside {DELIMITER!r}")
+    value: Any = text
+    if text.lstrip().startswith("{") and is_branch(keys):
+        try:
+            value = json.loads(text)
+        except json.JSONDecodeError as error:
+            return fault(f"is no valid JSON: {error.msg} ({place(error.lineno, error.colno)})")
+        except (ValueError, RecursionError):
+            return fault("is no valid JSON")
+    branch = source.tree
     for key in keys[:-1]:
-        below = branch.setdefault(key, {})
+        below: Any = branch.setdefault(key, {})
         if not isinstance(below, dict):
-            source.problems.append(
-                Problem(
-                    location, f"{key!r} is set as a single value too; keep one of the two", keys
-                )
-            )
-            return
+            return fault(f"{key!r} is set as a single value too; keep one of the two")
         branch = cast(Tree, below)
     present = branch.get(keys[-1])
+    if keys in source.names:
+        return fault("is set twice")
     if isinstance(present, dict) and not isinstance(value, dict):
-        source.problems.append(
-            Problem(location, "settings below it are set too; keep one of the two", keys)
-        )
-    elif isinstance(present, dict):
-        branch[keys[-1]] = {**value, **present}
-    else:
-        branch[keys[-1]] = value
+        return fault("settings below it are set too; keep one of the two")
+    branch[keys[-1]] = merged([present, cast(Tree, value)]) if present else value
+    source.names[keys] = location
+    return None
 
 
-def from_dotenv(path: Path) -> Source:
-    """Return the settings of a ``.env`` file; none if there is no such file."""
-    label = f"{path}: "
-    if not path.is_file():
-        return from_environment({}, label=label)
+def read_dotenv(path: Path, problems: list[Problem]) -> dict[str, str]:
+    """Return the variables of a ``.env`` file; none if there is no such file."""
+    if not path.exists():
+        return {}
     from dotenv import dotenv_values
+    from dotenv.parser import parse_stream
 
     try:
+        with path.open(encoding="utf-8") as stream:
+            malformed = [one.original for one in parse_stream(stream) if one.error]
+        if malformed:
+            problems += [
+                Problem(str(path), f"line {one.line} is not of the form NAME=value")
+                for one in malformed
+            ]
+            return {}
         values = dotenv_values(path, encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        return Source({}, variable, [Problem(str(path), _unreadable(error))])
-    return from_environment({k: v for k, v in values.items() if v is not None}, label=label)
+    except (OSError, ValueError) as error:
+        problems.append(Problem(str(path), unreadable(error)))
+        return {}
+    return {name: value for name, value in values.items() if value is not None}
 
 
-def from_file(path: Path) -> Source:
-    """
-    Return the settings of a TOML, YAML or JSON file, ``${VAR}`` and ``${VAR:default}`` replaced.
-
-    ``$${`` stands for a literal ``${``.
-    """
-    source = Source({}, lambda keys: f"{path}: {'.'.join(keys)}")
-    try:
-        loaded = _load(path)
-    except _FileError as fault:
-        source.problems.append(Problem(fault.location, fault.reason))
-        return source
-    if loaded is None:
-        return source
-    if not isinstance(loaded, dict):
-        reason = "must hold a table of settings at its top"
-        source.problems.append(Problem(str(path), reason))
-        return source
-    source.tree = _interpolated(cast(Tree, loaded), (), source)
+def from_dotenv(
+    path: Path, variables: Mapping[str, str], problems: list[Problem], is_branch: IsBranch
+) -> Source:
+    """Return the settings among the variables of a ``.env`` file."""
+    source = from_variables(variables, is_branch, f"{path}: ")
+    source.problems[:0] = problems
     return source
 
 
-class _FileError(Exception):
-    def __init__(self, location: str, reason: str) -> None:
-        super().__init__(reason)
-        self.location = location
-        self.reason = reason
-
-
-def _load(path: Path) -> Any:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise _FileError(str(path), _unreadable(error)) from None
-    suffix = path.suffix.lower()
-    if suffix == ".toml":
-        try:
-            return tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
-            raise _FileError(str(path), f"is no valid TOML: {error}") from None
-    if suffix == ".json":
-        try:
-            return json.loads(text)
-        except json.JSONDecodeError as error:
-            place = f"line {error.lineno}, column {error.colno}"
-            raise _FileError(str(path), f"is no valid JSON: {error.msg} (at {place})") from None
-    if suffix in (".yaml", ".yml"):
-        return _load_yaml(path, text)
-    raise _FileError(str(path), "must end in .toml, .yaml, .yml or .json")
-
-
-def _load_yaml(path: Path, text: str) -> Any:
-    try:
-        import yaml
-    except ModuleNotFoundError:
-        reason = "needs PyYAML. Install it with: pip install 'purveyor[yaml]'"
-        raise _FileError(str(path), reason) from None
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f" (at line {mark.line + 1}, column {mark.column + 1})" if mark else ""
-        problem = getattr(error, "problem", None) or "not well-formed"
-        raise _FileError(str(path), f"is no valid YAML: {problem}{place}") from None
-
-
-def _unreadable(error: OSError | UnicodeDecodeError) -> str:
-    if isinstance(error, UnicodeDecodeError):
-        return "is not UTF-8"
-    return f"cannot be read: {error.strerror or type(error).__name__}"
-
-
-def _interpolated(value: Any, keys: Keys, source: Source) -> Any:
-    if isinstance(value, dict):
-        items = cast("dict[object, Any]", value).items()
-        return {str(key): _interpolated(one, (*keys, str(key)), source) for key, one in items}
-    if isinstance(value, list):
-        return [_interpolated(one, keys, source) for one in cast("list[Any]", value)]
-    if not isinstance(value, str) or "${" not in value:
-        return value
-
-    def replaced(match: re.Match[str]) -> str:
-        name, default = match.groups()
-        if name is None:
-            return "${"
-        found = os.environ.get(name, default)
-        if found is None:
-            reason = (
-                f"names the environment variable {name}, which is not set. Set it, or give a "
-                f"default: ${{{name}:default}}"
-            )
-            source.problems.append(Problem(source.name(keys), reason, keys))
-            return ""
-        return found
-
-    return _VARIABLE.sub(replaced, value)
-
-
-def from_secrets(folder: Path) -> Source:
+def from_secrets(folder: Path, is_branch: IsBranch) -> Source:
     """
     Return the settings of a directory with one file a value.
 
     A file is named like the variable without its prefix (``storage__providers__b__secret_key``)
     or lies in nested folders. Hidden entries are left out, which is how Kubernetes keeps its own.
     """
-    source = Source({}, lambda keys: f"{folder}/{DELIMITER.join(keys)}")
+    source = Source({}, lambda keys: str(folder / DELIMITER.join(keys)))
     if not folder.is_dir():
-        problem = "is no directory" if folder.exists() else "does not exist"
-        source.problems.append(Problem(str(folder), f"the secrets directory {problem}"))
+        reason = "is no directory" if folder.exists() else "does not exist"
+        source.problems.append(Problem(str(folder), f"the secrets directory {reason}"))
         return source
-    for path in _secret_files(folder):
-        relative = path.relative_to(folder)
-        keys = tuple(key for part in relative.parts for key in part.lower().split(DELIMITER))
+    for path in _secret_files(folder, source.problems):
+        parts = path.relative_to(folder).parts
+        keys = tuple(key for part in parts for key in part.lower().split(DELIMITER))
         try:
             if path.stat().st_size > _MAX_SECRET:
                 source.problems.append(Problem(str(path), "is larger than 1 MiB", keys))
                 continue
-            value = path.read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            source.problems.append(Problem(str(path), _unreadable(error), keys))
+            text = path.read_text(encoding="utf-8").rstrip("\r\n")
+        except (OSError, ValueError) as error:
+            source.problems.append(Problem(str(path), unreadable(error), keys))
             continue
-        _put(source, keys, value, str(path))
+        _put(source, keys, text, str(path), is_branch)
     return source
 
 
-def _secret_files(folder: Path, depth: int = 0) -> Iterator[Path]:
-    for path in sorted(folder.iterdir()):
+def _secret_files(folder: Path, problems: list[Problem], depth: int = 0) -> Iterator[Path]:
+    try:
+        entries = sorted(folder.iterdir())
+    except OSError as error:
+        problems.append(Problem(str(folder), unreadable(error)))
+        return
+    for path in entries:
         if path.name.startswith("."):
             continue
-        if path.is_dir() and depth < 8:
-            yield from _secret_files(path, depth + 1)
+        if path.is_dir() and depth < _MAX_DEPTH:
+            yield from _secret_files(path, problems, depth + 1)
         elif path.is_file():
             yield path
+
+
+def place(line: int, column: int) -> str:
+    """Return a place in a text as messages tell it."""
+    return f"line {line}, column {column}"
+
+
+def unreadable(error: OSError | ValueError) -> str:
+    """Return why a file cannot be read."""
+    if isinstance(error, UnicodeDecodeError):
+        return "is not UTF-8"
+    reason = error.strerror if isinstance(error, OSError) else None
+    return f"cannot be read: {reason or 'not a usable path'}"
+
+
+def _table(value: Any) -> Tree:
+    return cast(Tree, value) if isinstance(value, dict) else {}
