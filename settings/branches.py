@@ -80,9 +80,7 @@ OptionalPath = Annotated[Path | None, BeforeValidator(_optional_path)]
 
 
 class _Branch(BaseModel):
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, hide_input_in_errors=True, use_attribute_docstrings=True
-    )
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     def with_overrides(self, overrides: Self | None) -> Self:
         """Return these settings, replaced by those that ``overrides`` was given."""
@@ -94,31 +92,40 @@ class _Branch(BaseModel):
 class BreakerSettings(_Branch):
     """When calls to a failing backend are refused for a while."""
 
-    enabled: bool = True
-    """Whether there is a circuit breaker."""
-    failure_threshold: Count = Field(default=5, ge=1, le=10_000)
-    """Failures within the monitoring period that open it."""
-    recovery_timeout: Seconds = 300.0
-    """Seconds after the last failure until a probe may pass."""
-    monitoring_period: Seconds = 60.0
-    """Seconds within which failures are counted."""
-    half_open_max_calls: Count = Field(default=1, ge=1, le=1000)
-    """Probes in flight at most."""
-    success_threshold: Count = Field(default=1, ge=1, le=1000)
-    """Successful probes that close it."""
-    reset_on_success: bool = True
-    """Whether a success while closed forgets the failures."""
+    enabled: bool = Field(default=True, description="Whether there is a circuit breaker.")
+    failure_threshold: Count = Field(
+        default=5,
+        ge=1,
+        le=10_000,
+        description="Failures within the monitoring period that open it.",
+    )
+    recovery_timeout: Seconds = Field(
+        default=300.0, description="Seconds after the last failure until a probe may pass."
+    )
+    monitoring_period: Seconds = Field(
+        default=60.0, description="Seconds within which failures are counted."
+    )
+    half_open_max_calls: Count = Field(
+        default=1, ge=1, le=1000, description="Probes in flight at most."
+    )
+    success_threshold: Count = Field(
+        default=1, ge=1, le=1000, description="Successful probes that close it."
+    )
+    reset_on_success: bool = Field(
+        default=True, description="Whether a success while closed forgets the failures."
+    )
 
 
 class HealthSettings(_Branch):
     """How providers are checked."""
 
-    check_interval: Seconds = 30.0
-    """Seconds between two checks of a provider."""
-    timeout: Seconds = 10.0
-    """Seconds a check may take."""
-    retries: Count = Field(default=1, ge=0, le=10)
-    """Further attempts before a check counts as failed."""
+    check_interval: Seconds = Field(
+        default=30.0, description="Seconds between two checks of a provider."
+    )
+    timeout: Seconds = Field(default=10.0, description="Seconds a check may take.")
+    retries: Count = Field(
+        default=1, ge=0, le=10, description="Further attempts before a check counts as failed."
+    )
 
 
 class ProviderSettings(_Branch):
@@ -129,28 +136,38 @@ class ProviderSettings(_Branch):
     in ``options``, masked, since only the type knows which of them are secret.
     """
 
-    type: str | None = None
-    """The provider type; the provider's name where it is not given."""
-    enabled: bool = True
-    """Whether it is registered."""
-    priority: Count = Field(default=50, ge=0, le=100)
-    """Which one to prefer among several that can do the same: the higher."""
-    required: bool = False
-    """Whether the application is not ready without it."""
-    depends_on: Names = ()
-    """Providers that must be started before it."""
-    pipelines: Names = ("*",)
-    """Pipelines that may use it; `*` is all."""
-    timeout: Seconds | None = None
-    """Seconds an operation may take; of a stream each step."""
-    circuit_breaker: BreakerSettings | None = None
-    """What differs from `registry.circuit_breaker`: only the keys that are set count."""
-    health: HealthSettings | None = None
-    """What differs from `registry.health`: only the keys that are set count."""
-    metadata: dict[str, Any] = Field(default_factory=dict)
-    """Anything to be kept with the registration."""
-    options: Secret[dict[str, Any]] = Secret({})
-    """The settings of its type."""
+    type: str | None = Field(
+        default=None, description="The provider type; the provider's name where it is not given."
+    )
+    enabled: bool = Field(default=True, description="Whether it is registered.")
+    priority: Count = Field(
+        default=50,
+        ge=0,
+        le=100,
+        description="Which one to prefer among several that can do the same: the higher.",
+    )
+    required: bool = Field(
+        default=False, description="Whether the application is not ready without it."
+    )
+    depends_on: Names = Field(default=(), description="Providers that must be started before it.")
+    pipelines: Names = Field(default=("*",), description="Pipelines that may use it; `*` is all.")
+    timeout: Seconds | None = Field(
+        default=None, description="Seconds an operation may take; of a stream each step."
+    )
+    circuit_breaker: BreakerSettings | None = Field(
+        default=None,
+        description="What differs from `registry.circuit_breaker`; only keys that are set count.",
+    )
+    health: HealthSettings | None = Field(
+        default=None,
+        description="What differs from `registry.health`; only keys that are set count.",
+    )
+    metadata: dict[str, Any] = Field(
+        default_factory=dict, description="Anything to be kept with the registration."
+    )
+    options: Secret[dict[str, Any]] = Field(
+        default=Secret({}), description="The settings of its type."
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -186,53 +203,63 @@ def gathered(data: Mapping[Any, Any]) -> tuple[dict[str, Any], list[str]]:
 class FamilySettings(_Branch):
     """The providers of one family."""
 
-    default: str | None = None
-    """Name of the default provider."""
-    providers: dict[str, ProviderSettings] = Field(default_factory=dict[str, ProviderSettings])
-    """The providers by name."""
+    default: str | None = Field(default=None, description="Name of the default provider.")
+    providers: dict[str, ProviderSettings] = Field(
+        default_factory=dict[str, ProviderSettings], description="The providers by name."
+    )
 
 
 class DiscoverySettings(_Branch):
     """Where providers are found beside the settings."""
 
-    config_path: OptionalPath = None
-    """A further file of providers."""
-    plugin_path: OptionalPath = None
-    """The folder of plugins."""
-    auto_refresh_interval: Seconds | None = None
-    """Seconds between two looks for changes; none without it."""
-    enable_environment_discovery: bool = False
-    """Whether well-known variables such as `ANTHROPIC_API_KEY` make providers."""
+    config_path: OptionalPath = Field(default=None, description="A further file of providers.")
+    plugin_path: OptionalPath = Field(default=None, description="The folder of plugins.")
+    auto_refresh_interval: Seconds | None = Field(
+        default=None, description="Seconds between two looks for changes; none without it."
+    )
+    enable_environment_discovery: bool = Field(
+        default=False,
+        description="Whether well-known variables such as `ANTHROPIC_API_KEY` make providers.",
+    )
 
 
 class LifecycleSettings(_Branch):
     """How long starting and ending may take."""
 
-    init_timeout: Seconds = 30.0
-    """Seconds connecting a provider may take."""
-    dispose_timeout: Seconds = 10.0
-    """Seconds closing a provider may take."""
-    graceful_shutdown_timeout: Seconds = 30.0
-    """Seconds closing all of them may take."""
+    init_timeout: Seconds = Field(
+        default=30.0, description="Seconds connecting a provider may take."
+    )
+    dispose_timeout: Seconds = Field(
+        default=10.0, description="Seconds closing a provider may take."
+    )
+    graceful_shutdown_timeout: Seconds = Field(
+        default=30.0, description="Seconds closing all of them may take."
+    )
 
 
 class RegistrySettings(_Branch):
     """What holds for all registries."""
 
-    discovery: DiscoverySettings = Field(default_factory=DiscoverySettings)
-    """Where providers are found beside the settings."""
-    health: HealthSettings = Field(default_factory=HealthSettings)
-    """How providers are checked."""
-    circuit_breaker: BreakerSettings = Field(default_factory=BreakerSettings)
-    """When calls to a failing backend are refused for a while."""
-    lifecycle: LifecycleSettings = Field(default_factory=LifecycleSettings)
-    """How long starting and ending may take."""
+    discovery: DiscoverySettings = Field(
+        default_factory=DiscoverySettings,
+        description="Where providers are found beside the settings.",
+    )
+    health: HealthSettings = Field(
+        default_factory=HealthSettings, description="How providers are checked."
+    )
+    circuit_breaker: BreakerSettings = Field(
+        default_factory=BreakerSettings,
+        description="When calls to a failing backend are refused for a while.",
+    )
+    lifecycle: LifecycleSettings = Field(
+        default_factory=LifecycleSettings, description="How long starting and ending may take."
+    )
 
 
 class CredentialSettings(_Branch):
     """The keys that credentials at rest are encrypted with."""
 
-    keys: Annotated[tuple[SecretStr, ...], BeforeValidator(_listed)] = ()
-    """Fernet keys; the first encrypts, all decrypt."""
-    key_file: OptionalPath = None
-    """A file that holds them, one a line."""
+    keys: Annotated[tuple[SecretStr, ...], BeforeValidator(_listed)] = Field(
+        default=(), description="Fernet keys; the first encrypts, all decrypt."
+    )
+    key_file: OptionalPath = Field(default=None, description="A file that holds them, one a line.")

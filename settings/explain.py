@@ -11,7 +11,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import BaseModel, Secret, ValidationError
 from pydantic_core import ErrorDetails
 
-__all__ = ["UNKNOWN", "Keys", "annotation_at", "explain"]
+__all__ = ["UNKNOWN", "Keys", "annotation_at", "explain", "nearest"]
 
 Keys = tuple[str, ...]
 
@@ -71,8 +71,8 @@ def explain(error: ValidationError, model: type[BaseModel]) -> list[tuple[Keys, 
     """
     reasons: dict[Keys, list[str]] = {}
     for fault in error.errors(include_url=False):
-        path = _keys(fault, model)
-        reason = _reason(fault, path, model)
+        path, parent = _place(fault, model)
+        reason = _reason(fault, path, parent)
         if reason not in reasons.setdefault(path, []):
             reasons[path].append(reason)
     return [(path, " or ".join(alternatives)) for path, alternatives in reasons.items()]
@@ -86,10 +86,11 @@ def annotation_at(model: type[BaseModel], path: Keys) -> Any:
     return found
 
 
-def _keys(fault: ErrorDetails, model: type[BaseModel]) -> Keys:
-    """Return the path of a fault without the labels that pydantic puts in for unions."""
+def _place(fault: ErrorDetails, model: type[BaseModel]) -> tuple[Keys, Any]:
+    """Return the path of a fault, without pydantic's labels for unions, and what it is part of."""
     keys: list[str] = []
     found: Any = model
+    parent: Any = model
     for part in map(str, fault["loc"]):
         if get_origin(found) in (Union, UnionType):
             found = next((one for one in get_args(found) if _label(one) == part), None)
@@ -97,18 +98,18 @@ def _keys(fault: ErrorDetails, model: type[BaseModel]) -> Keys:
                 break
             continue
         keys.append(part)
-        found = _below(found, part)
-    return tuple(keys)
+        parent, found = found, _below(found, part)
+    return tuple(keys), parent
 
 
 def _label(annotation: Any) -> str:
     return getattr(annotation, "__name__", "")
 
 
-def _reason(fault: ErrorDetails, path: Keys, model: type[BaseModel]) -> str:
+def _reason(fault: ErrorDetails, path: Keys, parent: Any) -> str:
     kind, details = fault["type"], fault.get("ctx", {})
     if kind == "extra_forbidden":
-        return _unknown(path[-1], annotation_at(model, path[:-1]))
+        return _unknown(path[-1], parent)
     if kind in _REASONS:
         return _REASONS[kind](details)
     reason = str(details["error"]) if kind == "value_error" else fault["msg"]
@@ -118,13 +119,19 @@ def _reason(fault: ErrorDetails, path: Keys, model: type[BaseModel]) -> str:
     return re.sub(r"^(Input|String|Value|List|Tuple|Set|Dictionary|Data) should", "must", reason)
 
 
+def nearest(wrong: str, annotation: Any) -> str | None:
+    """Return the setting of a model that an unknown one most resembles, if any does."""
+    names = getattr(annotation, "model_fields", ())
+    return next(iter(difflib.get_close_matches(wrong, names, n=1)), None)
+
+
 def _unknown(wrong: str, annotation: Any) -> str:
     if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
         return UNKNOWN
+    meant = nearest(wrong, annotation)
+    if meant is not None:
+        return f"{UNKNOWN}; did you mean {meant!r}?"
     names = sorted(annotation.model_fields)
-    near = difflib.get_close_matches(wrong, names, n=1)
-    if near:
-        return f"{UNKNOWN}; did you mean {near[0]!r}?"
     return f"{UNKNOWN}; there are: {', '.join(names)}" if names else UNKNOWN
 
 

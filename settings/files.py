@@ -40,7 +40,7 @@ def from_file(path: Path, variables: Mapping[str, str]) -> Source:
         path: The file; its suffix tells the format.
         variables: The values of variables.
     """
-    source = Source({}, lambda keys: f"{path}: {'.'.join(keys)}")
+    source = Source({}, ".".join, f"{path}: ")
     try:
         loaded = _load(path)
         if not isinstance(loaded, dict):
@@ -111,7 +111,11 @@ def _load_yaml(text: str) -> Any:
 
 def _unquoted(reason: str) -> str:
     """Leave out what a parser quotes of the file, except single characters and token names."""
-    return re.sub(r"'(?!<)[^']{2,}'", "...", reason)
+
+    def keep(match: re.Match[str]) -> str:
+        return match[0] if len(match[0]) < 4 or match[0].startswith("'<") else "..."
+
+    return re.sub(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\"""", keep, reason)
 
 
 def _replaced(value: Any, keys: Keys, source: Source, variables: Mapping[str, str]) -> Any:
@@ -158,7 +162,9 @@ def _families_of_sections(source: Source) -> None:
             source.problems.append(Problem(source.label(path), _unknown_section(section), path))
         elif not isinstance(entries, dict):
             if entries is not None:
-                logger.warning("Skipped %s: it is no table", source.label(("providers", section)))
+                logger.warning(
+                    "Skipped %s: it is no table of settings", source.label(("providers", section))
+                )
         else:
             _add_section(source, section, family, cast(Tree, entries))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast, get_origin
 
@@ -23,7 +24,7 @@ from .branches import (
     RequiredPath,
 )
 from .errors import Problem, SettingsError
-from .explain import UNKNOWN, Keys, annotation_at, explain
+from .explain import UNKNOWN, Keys, annotation_at, explain, nearest
 from .files import from_file
 from .sources import (
     DELIMITER,
@@ -43,19 +44,11 @@ from .sources import (
 __all__ = ["Settings", "load_settings"]
 
 
+@dataclass(frozen=True, slots=True)
 class _Provenance:
     """The sources of settings; no part of what makes two settings equal."""
 
-    __slots__ = ("sources",)
-
-    def __init__(self, sources: tuple[Source, ...] = ()) -> None:
-        self.sources = sources
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Provenance)
-
-    def __hash__(self) -> int:
-        return hash(_Provenance)
+    sources: tuple[Source, ...] = field(default=(), compare=False, repr=False)
 
     def __deepcopy__(self, _: object) -> _Provenance:
         return self
@@ -96,32 +89,38 @@ class Settings(BaseSettings):
         extra="forbid",
         frozen=True,
         hide_input_in_errors=True,
-        use_attribute_docstrings=True,
         validate_default=False,
     )
 
-    storage: FamilySettings = Field(default_factory=FamilySettings)
-    """Storage providers."""
-    data_sources: FamilySettings = Field(default_factory=FamilySettings)
-    """Data source providers."""
-    ai: FamilySettings = Field(default_factory=FamilySettings)
-    """AI providers."""
-    images: FamilySettings = Field(default_factory=FamilySettings)
-    """Image providers."""
-    audio: FamilySettings = Field(default_factory=FamilySettings)
-    """Audio providers."""
-    flashcards: FamilySettings = Field(default_factory=FamilySettings)
-    """Flashcard providers."""
-    registry: RegistrySettings = Field(default_factory=RegistrySettings)
-    """What holds for all registries."""
-    credentials: CredentialSettings = Field(default_factory=CredentialSettings)
-    """The keys that credentials at rest are encrypted with."""
-    home: RequiredPath = Path(".purveyor")
-    """The folder below which providers keep their data by default."""
-    config_file: OptionalPath = None
-    """A TOML, YAML or JSON file with the same tree."""
-    secrets_dir: OptionalPath = None
-    """A directory with one file a value."""
+    storage: FamilySettings = Field(
+        default_factory=FamilySettings, description="Storage providers."
+    )
+    data_sources: FamilySettings = Field(
+        default_factory=FamilySettings, description="Data source providers."
+    )
+    ai: FamilySettings = Field(default_factory=FamilySettings, description="AI providers.")
+    images: FamilySettings = Field(default_factory=FamilySettings, description="Image providers.")
+    audio: FamilySettings = Field(default_factory=FamilySettings, description="Audio providers.")
+    flashcards: FamilySettings = Field(
+        default_factory=FamilySettings, description="Flashcard providers."
+    )
+    registry: RegistrySettings = Field(
+        default_factory=RegistrySettings, description="What holds for all registries."
+    )
+    credentials: CredentialSettings = Field(
+        default_factory=CredentialSettings,
+        description="The keys that credentials at rest are encrypted with.",
+    )
+    home: RequiredPath = Field(
+        default=Path(".purveyor"),
+        description="The folder below which providers keep their data by default.",
+    )
+    config_file: OptionalPath = Field(
+        default=None, description="A TOML, YAML or JSON file with the same tree."
+    )
+    secrets_dir: OptionalPath = Field(
+        default=None, description="A directory with one file a value."
+    )
 
     _provenance: _Provenance = PrivateAttr(default_factory=_Provenance)
 
@@ -131,11 +130,13 @@ class Settings(BaseSettings):
         tree = merged([source.tree for source in sources])
         for key in [key for key in tree if key.startswith("_")]:  # BaseSettings' own arguments
             del tree[key]
-            problems += _faults((key,), f"{UNKNOWN}; none begins with _", sources)
+            reason = f"{UNKNOWN}; none begins with _"
+            problems += [Problem(one.label((key,)), reason) for one in sources if key in one.tree]
         try:
             super().__init__(**tree)
         except ValidationError as error:
-            problems += _problems(error, sources, {problem.path for problem in problems})
+            told = {problem.location for problem in problems}
+            problems += [one for one in _problems(error, sources) if one.location not in told]
         if problems:  # raised here, or the error would carry pydantic's, which has the values
             raise SettingsError(problems)
         self._provenance = _Provenance(sources)
@@ -200,16 +201,21 @@ def _read(values: Mapping[str, Any]) -> tuple[Source, ...]:
     ]
     path = _named("config_file", sources)
     if path is not None:
-        source = from_file(path, {**in_dotenv, **os.environ})
-        if source.tree.pop("config_file", None) is not None:
-            reason = f"a file cannot name another; set {variable(('config_file',))}"
-            source.problems.append(Problem(source.label(("config_file",)), reason))
-        sources.append(source)
+        sources.append(_without(from_file(path, {**in_dotenv, **os.environ}), "config_file"))
     folder = _named("secrets_dir", sources)
     if folder is not None:
-        sources.append(from_secrets(folder, _is_branch))
+        sources.append(_without(from_secrets(folder, _is_branch), "config_file", "secrets_dir"))
     families = _families()
     return tuple(source.settle(families) for source in sources)
+
+
+def _without(source: Source, *names: str) -> Source:
+    """Refuse what comes too late: the file or folder that it would name has been sought."""
+    for name in names:
+        if source.tree.pop(name, None) is not None:
+            reason = f"cannot be set here; set {variable((name,))}"
+            source.problems.append(Problem(source.label((name,)), reason, (name,)))
+    return source
 
 
 def _named(key: str, sources: list[Source]) -> Path | None:
@@ -223,23 +229,27 @@ def _named(key: str, sources: list[Source]) -> Path | None:
         return None  # told as a fault of the setting
 
 
-def _problems(
-    error: ValidationError, sources: tuple[Source, ...], told: set[Keys]
-) -> list[Problem]:
-    found = [one for one in explain(error, Settings) if one[0] not in told]
-    return [fault for path, reason in found for fault in _faults(path, reason, sources)]
+def _problems(error: ValidationError, sources: tuple[Source, ...]) -> list[Problem]:
+    problems: list[Problem] = []
+    for path, reason in explain(error, Settings):
+        if reason.startswith(UNKNOWN):
+            problems += _unknown(path, reason, sources)
+        else:
+            problems.append(Problem(_origin(sources, path), reason, path))
+    return problems
 
 
-def _faults(path: Keys, reason: str, sources: tuple[Source, ...]) -> list[Problem]:
-    """Return a fault once for each place where it can be mended."""
-    writers = [source for source in sources if source.contains(path)]
-    if not reason.startswith(UNKNOWN):
-        writers = writers[:1]  # what it overrides does not count
-    return [
-        Problem(writer.where(leaf), reason, path)
-        for writer in writers
-        for leaf in writer.leaves(path)
-    ] or [Problem(_origin(sources, path), reason, path)]
+def _unknown(path: Keys, reason: str, sources: tuple[Source, ...]) -> list[Problem]:
+    """Return an unknown setting once for each place where it stands."""
+    meant = nearest(path[-1], annotation_at(Settings, path[:-1]))
+    problems: list[Problem] = []
+    for source in sources:
+        for leaf in source.leaves(path) if source.contains(path) else ():
+            if meant is not None:
+                spelling = source.spell(source.written((*path[:-1], meant, *leaf[len(path) :])))
+                reason = f"{UNKNOWN}; did you mean {spelling!r}?"
+            problems.append(Problem(source.where(leaf), reason, path))
+    return problems
 
 
 def _origin(sources: tuple[Source, ...], path: Keys) -> str:
@@ -251,10 +261,10 @@ def _origin(sources: tuple[Source, ...], path: Keys) -> str:
         for source in sources:
             if source.contains(spelling):
                 return source.where(spelling)
-    if annotation_at(Settings, place) is not None and place[3:4] != ("options",):
-        is_entry = len(place) == 3 and place[1] == "providers"
-        if not is_entry:
-            return "default"
+    is_entry = len(place) == 3 and place[1] == "providers"
+    is_option = len(place) > 4 and place[3] == "options"
+    if not (is_entry or is_option) and annotation_at(Settings, place) is not None:
+        return "default"
     for length in range(len(place) - 1, 0, -1):
         for source in sources:
             if source.contains(place[:length]):

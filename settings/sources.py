@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from io import StringIO
 from pathlib import Path
 from typing import Any, cast
 
@@ -47,7 +48,8 @@ class Source:
 
     Args:
         tree: Nested settings; keys are in lower case where the place knows no case.
-        label: Tells how a setting is written there, given its keys as written.
+        spell: Tells how a setting is written there, given its keys as written.
+        prefix: What stands before that in messages: which place it is.
         problems: Why the place, or part of it, could not be read.
         names: Where each value stands, if every value has a place of its own.
         sections: Providers that are written elsewhere than in their family.
@@ -55,16 +57,19 @@ class Source:
     """
 
     tree: Tree = field(repr=False)
-    label: Callable[[Keys], str]
+    spell: Callable[[Keys], str]
+    prefix: str = ""
     problems: list[Problem] = field(default_factory=list[Problem])
     names: dict[Keys, str] = field(default_factory=dict[Keys, str])
     sections: dict[Keys, Keys] = field(default_factory=dict[Keys, Keys])
     nested: set[Keys] = field(default_factory=set[Keys])
 
     def contains(self, keys: Keys) -> bool:
-        """Tell whether there is a value or a branch at ``keys``."""
+        """Tell whether there is a value, an item of a list or a branch at ``keys``."""
         found: Any = self.tree
         for key in keys:
+            if isinstance(found, (str, list, tuple)):  # a text may stand for a list
+                return key.isdecimal()
             if not isinstance(found, dict) or key not in found:
                 return False
             found = cast(Tree, found)[key]
@@ -76,7 +81,11 @@ class Source:
             name = self.names.get(keys[:length])
             if name is not None:
                 return name if length == len(keys) else f"{name} at {'.'.join(keys[length:])}"
-        return self.label(self._written(keys))
+        return self.label(self.written(keys))
+
+    def label(self, keys: Keys) -> str:
+        """Return where a setting is, given its keys as written."""
+        return self.prefix + self.spell(keys)
 
     def leaves(self, keys: Keys) -> list[Keys]:
         """Return the settings at or below ``keys`` that have places of their own."""
@@ -100,13 +109,14 @@ class Source:
             self.nested |= {(*provider, "options", str(key)) for key in cast(Tree, written)}
         for key in differing:
             reason = "is set under options too, to something else; keep one of the two"
-            where = self.label((*self._written(provider), key))
+            where = self.label((*self.written(provider), key))
             self.problems.append(Problem(where, reason, (*provider, "options", key)))
         if not settled.get("options", True) and "options" not in entry:
             del settled["options"]  # nobody wrote it
         return settled
 
-    def _written(self, keys: Keys) -> Keys:
+    def written(self, keys: Keys) -> Keys:
+        """Return the keys of a setting as they are written here."""
         if len(keys) > 4 and keys[3] == "options" and keys[:5] not in self.nested:
             keys = keys[:3] + keys[4:]
         return self.sections.get(keys[:3], keys[:3]) + keys[3:]
@@ -139,7 +149,7 @@ def variable(keys: Keys) -> str:
 
 def from_arguments(values: Mapping[str, Any]) -> Source:
     """Return the settings that a caller gives; models count as what they were given."""
-    return Source(_plain(values), lambda keys: f"argument {'.'.join(keys)}")
+    return Source(_plain(values), ".".join, "argument ")
 
 
 def _plain(value: Any) -> Any:
@@ -151,20 +161,20 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def from_variables(variables: Mapping[str, str], is_branch: IsBranch, label: str = "") -> Source:
+def from_variables(variables: Mapping[str, str], is_branch: IsBranch, prefix: str = "") -> Source:
     """
     Return the settings of variables ``PURVEYOR_A__B=value``.
 
     Args:
         variables: Names, in any case, and values.
         is_branch: Tells where a JSON object stands for a branch of the tree.
-        label: What stands before the name of a variable in messages.
+        prefix: What stands before the name of a variable in messages.
     """
-    source = Source({}, lambda keys: label + variable(keys))
+    source = Source({}, variable, prefix)
     for name in sorted(variables):
         if name.upper().startswith(PREFIX) and len(name) > len(PREFIX):
             keys = tuple(name[len(PREFIX) :].lower().split(DELIMITER))
-            _put(source, keys, variables[name], label + name.upper(), is_branch)
+            _put(source, keys, variables[name], prefix + name.upper(), is_branch)
     return source
 
 
@@ -200,24 +210,22 @@ def _put(source: Source, keys: Keys, text: str, location: str, is_branch: IsBran
 
 def read_dotenv(path: Path, problems: list[Problem]) -> dict[str, str]:
     """Return the variables of a ``.env`` file; none if there is no such file."""
-    if not path.exists():
+    try:
+        if not path.exists() or path.is_dir():  # some keep a virtual environment of that name
+            return {}
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, ValueError) as error:
+        problems.append(Problem(str(path), unreadable(error)))
         return {}
     from dotenv import dotenv_values
     from dotenv.parser import parse_stream
 
-    try:
-        with path.open(encoding="utf-8") as stream:
-            malformed = [one.original for one in parse_stream(stream) if one.error]
-        if malformed:
-            problems += [
-                Problem(str(path), f"line {one.line} is not of the form NAME=value")
-                for one in malformed
-            ]
-            return {}
-        values = dotenv_values(path, encoding="utf-8")
-    except (OSError, ValueError) as error:
-        problems.append(Problem(str(path), unreadable(error)))
+    malformed = [one.original.line for one in parse_stream(StringIO(text)) if one.error]
+    if malformed:  # not read at all, or dotenv would log what we tell
+        reason = "line {} is not of the form NAME=value"
+        problems += [Problem(str(path), reason.format(line)) for line in malformed]
         return {}
+    values = dotenv_values(stream=StringIO(text))
     return {name: value for name, value in values.items() if value is not None}
 
 
@@ -237,7 +245,7 @@ def from_secrets(folder: Path, is_branch: IsBranch) -> Source:
     A file is named like the variable without its prefix (``storage__providers__b__secret_key``)
     or lies in nested folders. Hidden entries are left out, which is how Kubernetes keeps its own.
     """
-    source = Source({}, lambda keys: str(folder / DELIMITER.join(keys)))
+    source = Source({}, DELIMITER.join, f"{folder}/")
     if not folder.is_dir():
         reason = "is no directory" if folder.exists() else "does not exist"
         source.problems.append(Problem(str(folder), f"the secrets directory {reason}"))
@@ -268,7 +276,7 @@ def _secret_files(folder: Path, problems: list[Problem], depth: int = 0) -> Iter
             continue
         if path.is_dir() and depth < _MAX_DEPTH:
             yield from _secret_files(path, problems, depth + 1)
-        elif path.is_file():
+        elif path.is_file() or not path.exists():  # a link to nowhere is told when it is read
             yield path
 
 

@@ -22,7 +22,7 @@ def run() -> None:
         for module in ("typer", "rich"):
             import_extra(module, extra="cli")
     except ImportFailedError as error:
-        print(f"error: the command line needs an extra: {error}", file=sys.stderr)  # noqa: T201
+        sys.stderr.write(f"error: the command line needs an extra: {error}\n")
         sys.exit(2)
     from .app import app
 

@@ -26,7 +26,7 @@ from ...providers.storage import InvalidKeyError
 from ...settings import Settings, SettingsError, load_settings
 from .output import complain
 
-__all__ = ["FAILED", "USAGE", "CommandGroup", "Session", "fail", "start_logging"]
+__all__ = ["FAILED", "USAGE", "CommandGroup", "Session", "exit_code_of", "fail", "start_logging"]
 
 ResultT = TypeVar("ResultT")
 
@@ -74,7 +74,7 @@ class CommandGroup(TyperGroup):
     """The root of all commands: turns what a user can mend into one message, not a traceback."""
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command; see :mod:`purveyor.entrypoints.cli` for the exit codes."""
+        """Run the command; a defect keeps its traceback."""
         try:
             answer = super().invoke(ctx)
             sys.stdout.flush()
@@ -83,8 +83,7 @@ class CommandGroup(TyperGroup):
             raise typer.Exit(USAGE) from None
         except RegistryError as error:
             complain(error.message)
-            usage = isinstance(error, _USAGE_ERRORS) or error.code == "INVALID_PLACE"
-            raise typer.Exit(USAGE if usage else FAILED) from None
+            raise typer.Exit(exit_code_of(error)) from None
         except (KeyboardInterrupt, asyncio.CancelledError):
             complain("interrupted")
             raise typer.Exit(INTERRUPTED) from None
@@ -94,6 +93,12 @@ class CommandGroup(TyperGroup):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(BROKEN_PIPE) from None
         return answer
+
+
+def exit_code_of(error: RegistryError) -> int:
+    """Return the exit code for an error: wrong usage or settings, or a failure."""
+    usage = isinstance(error, _USAGE_ERRORS) or error.code == "INVALID_PLACE"
+    return USAGE if usage else FAILED
 
 
 def fail(message: str, code: int = FAILED) -> NoReturn:

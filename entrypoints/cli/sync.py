@@ -21,7 +21,7 @@ from ...services.sync import (
 )
 from .output import complain, print_json, size_text, tell
 from .progress import Progress, wants_progress
-from .session import FAILED, INTERRUPTED, Session
+from .session import FAILED, INTERRUPTED, Session, exit_code_of
 
 __all__ = ["sync_command"]
 
@@ -83,6 +83,7 @@ def sync_command(
         _print_summary(result)
     if result.error is not None:
         complain(result.error.message)
+        raise typer.Exit(exit_code_of(result.error))
     if not result.success:
         raise typer.Exit(FAILED)
 

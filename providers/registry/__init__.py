@@ -41,11 +41,12 @@ from .extras import import_extra
 from .guard import Lease
 from .guarded import guarded
 from .health import HealthResult, HealthStatus
-from .lifecycle import ShutdownReport, lifetime
+from .lifecycle import lifetime
 from .metadata import Capability, ProviderInfo, ProviderMetadata, Status
 from .provider import Call, Provider, ProviderConfig, operation
 from .registration import Declaration
 from .registry import ProviderRegistry
+from .shutdown import ShutdownReport
 from .types import Family, ProviderType, ProviderTypes, default_types, register_provider
 
 __all__ = [

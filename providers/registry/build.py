@@ -92,15 +92,15 @@ class Builder:
         metadata: Mapping[str, Any] | None,
     ) -> Registration:
         """Return the registration of an object that exists; only a provider gets a guard."""
-        row = self.types.of_class(self.family.name, instance.__class__)
+        cls: type[Any] = type(instance)
+        row = self.types.of_class(self.family.name, cls)
         guard: Guard | None = None
-        handle = instance
-        if isinstance(instance, Guarded):
+        handle: Any = instance
+        if issubclass(cls, Guarded):
             guard = instance._guard
-        elif isinstance(instance, Provider):
-            provider = cast("Provider[Any]", instance)
-            guard = self._guard(name, lambda _: provider, None, None)
-            handle = guarded_class(cast("type[Provider[Any]]", type(instance)))(guard)
+        elif issubclass(cls, Provider):
+            guard = self._guard(name, lambda _: instance, None, None)
+            handle = guarded_class(cast("type[Provider[Any]]", cls))(guard)
         of_type: frozenset[str] = row.capabilities if row else frozenset()
         known: frozenset[str] = getattr(instance, "capabilities", of_type)
         return Registration(

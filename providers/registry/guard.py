@@ -295,8 +295,7 @@ class Guard:
     def remove_lease(self, lease: Lease) -> None:
         """Forget a lease; forgetting it twice is no error."""
         with self._lock:
-            if self._leases is not None:
-                self._leases.pop(id(lease), None)
+            (self._leases or {}).pop(id(lease), None)
         if self.draining:
             self.wake_if_idle()
 
@@ -356,7 +355,8 @@ class Guard:
             async with asyncio.timeout(timeout):
                 await asyncio.wrap_future(waiter)
         except TimeoutError:
-            return False
+            # It may have been idle all along, and the timeout zero.
+            return waiter.done() and not waiter.cancelled()
         return True
 
     async def _on_owner(self, function: Callable[[], Coroutine[Any, Any, ResultT]]) -> ResultT:

@@ -1,89 +1,101 @@
-"""The end of many providers at once: one deadline, and a report of who did not make it."""
+"""From first use to last: starting, stopping and checking the providers of a family."""
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterable, Mapping
-from dataclasses import dataclass, field
-from time import monotonic
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any, TypeVar
 
+from ...settings import LifecycleSettings
+from .errors import ShuttingDownError
 from .guard import Guard
+from .health import HealthResult, check
+from .lookup import Lookup
+from .registration import Declaration
+from .shutdown import ShutdownReport, dispose_all
+from .types import Family, ProviderTypes
 
-if TYPE_CHECKING:
-    from .registry import ProviderRegistry
-
-__all__ = ["ShutdownReport", "dispose_all", "lifetime"]
+__all__ = ["Lifecycle", "lifetime"]
 
 logger = logging.getLogger(__name__)
 
-
-@dataclass(slots=True)
-class ShutdownReport:
-    """
-    How a shutdown went: names of the providers disposed, and of those that failed or were
-    abandoned at the deadline, each with the reason. ``seconds`` is how long it took.
-    """
-
-    disposed: list[str] = field(default_factory=list[str])
-    failed: dict[str, str] = field(default_factory=dict[str, str])
-    abandoned: dict[str, str] = field(default_factory=dict[str, str])
-    seconds: float = 0.0
-
-    @property
-    def clean(self) -> bool:
-        """Whether everything was disposed."""
-        return not self.failed and not self.abandoned
+ProviderT = TypeVar("ProviderT")
 
 
-async def dispose_all(guards: Iterable[Guard], timeout: float) -> ShutdownReport:
-    """
-    Drain and dispose all ``guards`` at the same time, within ``timeout`` seconds for the whole.
+class Lifecycle(Lookup[ProviderT]):
+    """The providers of one family, to be started, stopped and checked by name."""
 
-    One that fails or hangs never stops the rest; it is named in the report.
-    """
-    report = ShutdownReport()
-    started = monotonic()
-    deadline = started + timeout
+    def __init__(
+        self,
+        family: Family,
+        types: ProviderTypes,
+        declared: Mapping[str, Declaration],
+        default: str | None,
+        limits: LifecycleSettings,
+    ) -> None:
+        super().__init__(family, types, declared, default)
+        self._limits = limits
+        self._closed = False
 
-    async def end(guard: Guard) -> None:
-        # A third of the time for calls under way, the rest for closing.
-        if not await guard.drain((deadline - monotonic()) / 3):
-            logger.warning(
-                "Provider %s is disposed while in use: %s", guard.name, ", ".join(guard.holders)
+    async def initialize(self, name: str) -> None:
+        """Connect a provider now; also one that was disposed."""
+        self._refuse_closed(name)
+        registration = self._find(name)
+        if registration.guard is not None:
+            registration.guard.resume()
+            await registration.handle.initialize()
+
+    async def dispose(self, name: str) -> None:
+        """Close a provider's instance; it stays registered and refuses operations."""
+        guard = self._find(name).guard
+        if guard is not None:
+            await guard.dispose()
+
+    async def dispose_all(self, timeout: float | None = None) -> ShutdownReport:
+        """Dispose every provider and every living instance, within one deadline."""
+        limit = self._limits.graceful_shutdown_timeout if timeout is None else timeout
+        return await dispose_all(self.guards(), limit)
+
+    def guards(self) -> Sequence[Guard]:
+        """Return the guards of all providers and living instances."""
+        return [
+            guard
+            for registration in self._registrations.copy().values()
+            for guard in (
+                registration.guard,
+                *(one._guard for one in registration.live_instances().values()),
             )
-        await guard.dispose()
+            if guard is not None
+        ]
 
-    tasks = {
-        asyncio.create_task(end(guard), name=f"dispose {guard.name}"): guard for guard in guards
-    }
-    if tasks:
-        late: set[asyncio.Task[None]] = set(tasks)
-        try:
-            _, late = await asyncio.wait(tasks, timeout=max(0.0, deadline - monotonic()))
-        finally:  # also when the shutdown itself is cancelled
-            for task in late:
-                task.cancel()
-        if late:  # one turn of the loop for those who heed the cancellation
-            await asyncio.wait(late, timeout=0.1)
-    for task, guard in tasks.items():
-        name = f"{guard.family}:{guard.name}"
-        if not task.done() or task.cancelled():
-            report.abandoned[name] = f"not closed within {timeout:g} s"
-            logger.error("Provider %s was abandoned: not closed within %g s", name, timeout)
-        elif error := task.exception():
-            report.failed[name] = f"{type(error).__name__}: {error}"
-            logger.error("Closing provider %s failed: %s: %s", name, type(error).__name__, error)
-        else:
-            report.disposed.append(name)
-    report.seconds = monotonic() - started
-    return report
+    def close(self) -> None:
+        """Take no more registrations: the container is shutting down."""
+        self._closed = True
+
+    def reopen(self) -> None:
+        """Take work again after :meth:`close`; disposed providers connect anew when used."""
+        self._closed = False
+        for registration in self._registrations.copy().values():
+            if registration.guard is not None:
+                registration.guard.resume()
+
+    async def get_provider_health(self, name: str, *, timeout: float = 10.0) -> HealthResult:
+        """
+        Check a provider now.
+
+        Raises:
+            NotFoundError: There is none of that name.
+        """
+        return await check(name, self._find(name).guard, timeout)
+
+    def _refuse_closed(self, name: str) -> None:
+        if self._closed:
+            raise ShuttingDownError(f"The {self.family.name} registry is shutting down.", name)
 
 
 async def lifetime(
-    registries: Mapping[str, ProviderRegistry[Any]], shutdown_timeout: float
-) -> AsyncIterator[Mapping[str, ProviderRegistry[Any]]]:
+    registries: Mapping[str, Lifecycle[Any]], shutdown_timeout: float
+) -> AsyncIterator[Mapping[str, Lifecycle[Any]]]:
     """
     Register what is declared and take work; in the end close everything within one deadline.
 

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import functools
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Generic, TypeVar
 
 from pydantic import BaseModel
 
-from .errors import NotFoundError, nearest_first
+from .discovery import LoadReport, LoadRow, Outcome
+from .errors import NotFoundError, RegistryError, nearest_first
 from .metadata import ProviderInfo, capability_set
 from .registration import Declaration, Registration
 from .types import Family, ProviderTypes
 
 __all__ = ["Lookup"]
+
+logger = logging.getLogger(__name__)
 
 ProviderT = TypeVar("ProviderT")
 
@@ -45,9 +50,6 @@ class Lookup(Generic[ProviderT]):
     def _resolve(self, name: str) -> Registration:
         """Return a registration that is not there yet, or raise why there is none."""
         raise self._not_found(name)
-
-    def _resolve_all(self) -> None:
-        """Resolve what can be resolved."""
 
     def get(self, name: str) -> ProviderT | None:
         """Return a provider, None where there is none of that name."""
@@ -125,6 +127,38 @@ class Lookup(Generic[ProviderT]):
             declaration = self._declared.get(name)
             pipelines = declaration.settings.pipelines if declaration else ()
         return "*" in pipelines or pipeline in pipelines
+
+    # -- declared providers --------------------------------------------------------------
+
+    def load(self, *, strict: bool = False) -> LoadReport:
+        """
+        Register every declared provider that is not registered yet.
+
+        A failure is logged and a row of the report, never the end of the rest.
+
+        Args:
+            strict: Raise the first failure instead of reporting it.
+        """
+        report = self._resolve_all()
+        if strict:
+            report.raise_first()
+        for row in report.failed:
+            logger.error("Failed to create %s provider %s: %s", row.family, row.name, row.reason)
+        return report
+
+    def _resolve_all(self) -> LoadReport:
+        rows: list[LoadRow] = []
+        for name, declaration in list(self._declared.items()):
+            row = functools.partial(LoadRow, self.family.name, name, origin=declaration.origin)
+            if not declaration.settings.enabled:
+                rows.append(row(Outcome.SKIPPED, reason="enabled is false"))
+                continue
+            try:
+                self._find(name)
+                rows.append(row(Outcome.REGISTERED))
+            except RegistryError as error:
+                rows.append(row(Outcome.FAILED, code=error.code, reason=error.message, error=error))
+        return LoadReport(tuple(rows))
 
     # -- the default ---------------------------------------------------------------------
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 import threading
-from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Generator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
@@ -14,7 +13,6 @@ from pydantic import BaseModel
 
 from ...settings import LifecycleSettings, ProviderSettings
 from .build import Builder, Config
-from .discovery import LoadReport, LoadRow, Outcome
 from .errors import (
     AlreadyExistsError,
     HookFailedError,
@@ -33,9 +31,7 @@ from .events import (
     ProviderUnregistered,
 )
 from .guard import Guard, Lease
-from .health import HealthResult, check
-from .lifecycle import ShutdownReport, dispose_all
-from .lookup import Lookup
+from .lifecycle import Lifecycle
 from .registration import Declaration, Registration, calling_place
 from .types import Family, ProviderTypes, default_types
 from .validation import check_name
@@ -48,7 +44,7 @@ ProviderT = TypeVar("ProviderT")
 InitHook = Callable[[str], Awaitable[None] | None]
 
 
-class ProviderRegistry(Lookup[ProviderT]):
+class ProviderRegistry(Lifecycle[ProviderT]):
     """
     The providers of one family, by name.
 
@@ -82,13 +78,12 @@ class ProviderRegistry(Lookup[ProviderT]):
         types = types or default_types
         if isinstance(family, str):
             family = types.family(family)
-        super().__init__(family, types, declared or {}, default)
+        limits = limits or LifecycleSettings()
+        super().__init__(family, types, declared or {}, default, limits)
         self.events = events or Events()
-        self._limits = limits or LifecycleSettings()
-        self._builder = Builder(family, types, home, self._limits, self._tell_failure)
+        self._builder = Builder(family, types, home, limits, self._tell_failure)
         self._reserved: dict[str, str] = {}
         self._hooks: tuple[InitHook, ...] = ()
-        self._closed = False
         self._lock = threading.Lock()
 
     # -- registering ---------------------------------------------------------------------
@@ -341,94 +336,6 @@ class ProviderRegistry(Lookup[ProviderT]):
         """Undo :meth:`on`."""
         self.events.off(event, listener)
 
-    # -- lifecycle and health ------------------------------------------------------------
-
-    async def initialize(self, name: str) -> None:
-        """Connect a provider now; also one that was disposed."""
-        self._refuse_closed(name)
-        registration = self._find(name)
-        if registration.guard is not None:
-            registration.guard.resume()
-            await registration.handle.initialize()
-
-    async def dispose(self, name: str) -> None:
-        """Close a provider's instance; it stays registered and refuses operations."""
-        guard = self._find(name).guard
-        if guard is not None:
-            await guard.dispose()
-
-    async def dispose_all(self, timeout: float | None = None) -> ShutdownReport:
-        """Dispose every provider and every living instance, within one deadline."""
-        limit = self._limits.graceful_shutdown_timeout if timeout is None else timeout
-        return await dispose_all(self.guards(), limit)
-
-    def guards(self) -> Sequence[Guard]:
-        """Return the guards of all providers and living instances."""
-        return [
-            guard
-            for registration in self._registrations.copy().values()
-            for guard in (
-                registration.guard,
-                *(one._guard for one in registration.live_instances().values()),
-            )
-            if guard is not None
-        ]
-
-    def close(self) -> None:
-        """Take no more registrations: the container is shutting down."""
-        self._closed = True
-
-    def reopen(self) -> None:
-        """Take work again after :meth:`close`; disposed providers connect anew when used."""
-        self._closed = False
-        for registration in self._registrations.copy().values():
-            if registration.guard is not None:
-                registration.guard.resume()
-
-    async def get_provider_health(self, name: str, *, timeout: float = 10.0) -> HealthResult:
-        """
-        Check a provider now.
-
-        Raises:
-            NotFoundError: There is none of that name.
-        """
-        return await check(name, self._find(name).guard, timeout)
-
-    # -- declared providers --------------------------------------------------------------
-
-    def _resolve_all(self) -> None:
-        for name in list(self._declared):
-            if self._is_declared(name):
-                with suppress(RegistryError):  # which load() tells of
-                    self._find(name)
-
-    def load(self, *, strict: bool = False) -> LoadReport:
-        """
-        Register every declared provider that is not registered yet.
-
-        A failure is logged and a row of the report, never the end of the rest.
-
-        Args:
-            strict: Raise the first failure instead of reporting it.
-        """
-        rows: list[LoadRow] = []
-        for name, declaration in list(self._declared.items()):
-            registered = name in self._registrations
-            row = functools.partial(LoadRow, self.family.name, name, origin=declaration.origin)
-            if not declaration.settings.enabled:
-                rows.append(row(Outcome.SKIPPED, reason="enabled is false"))
-                continue
-            try:
-                if not registered:
-                    self._resolve(name)
-                rows.append(row(Outcome.REGISTERED))
-            except RegistryError as error:
-                if strict:
-                    raise
-                logger.error("Failed to create %s provider %s: %s", self.family.name, name, error)
-                rows.append(row(Outcome.FAILED, code=error.code, reason=error.message, error=error))
-        return LoadReport(tuple(rows))
-
     # -- inside --------------------------------------------------------------------------
 
     def _resolve(self, name: str) -> Registration:
@@ -466,10 +373,6 @@ class ProviderRegistry(Lookup[ProviderT]):
         finally:
             with self._lock:
                 self._reserved.pop(name, None)
-
-    def _refuse_closed(self, name: str) -> None:
-        if self._closed:
-            raise ShuttingDownError(f"The {self.family.name} registry is shutting down.", name)
 
     def _refuse_taken(self, name: str, origin: str) -> None:
         registration = self._registrations.get(name)

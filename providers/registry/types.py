@@ -28,6 +28,7 @@ from .errors import (
 )
 from .metadata import capability_set
 from .provider import Provider
+from .redaction import secret_fields_of
 
 __all__ = [
     "ENTRY_POINT_GROUP",
@@ -140,6 +141,11 @@ class ProviderType:
         return found
 
     @cached_property
+    def secret_fields(self) -> frozenset[str]:
+        """Names of the type's settings that are secret because of their type."""
+        return secret_fields_of(self.config_class)
+
+    @cached_property
     def version(self) -> str:
         """Version of the distribution the type comes from; empty where it is not installed."""
         try:
@@ -161,10 +167,11 @@ def _provider_class_of(loaded: Any) -> type[Provider[Any]]:
         getattr(loaded, "storage_class", None),
     ):
         if isinstance(candidate, type) and issubclass(candidate, Provider):
-            if inspect.isabstract(candidate):
-                missing = ", ".join(sorted(getattr(candidate, "__abstractmethods__", ())))
-                raise ImportFailedError(f"{candidate!r} does not implement {missing}.")
-            return cast("type[Provider[Any]]", candidate)
+            cls = cast("type[Provider[Any]]", candidate)
+            if inspect.isabstract(cls):
+                missing = ", ".join(sorted(getattr(cls, "__abstractmethods__", ())))
+                raise ImportFailedError(f"{cls!r} does not implement {missing}.")
+            return cls
     raise ImportFailedError(
         f"{loaded!r} is no provider class: derive it from its family's base class "
         "(StorageProvider for storage), or give a holder with config_class and storage_class."

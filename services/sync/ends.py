@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ...containers import ApplicationContainer
     from ...providers.storage import StorageProvider
 
-__all__ = ["End", "Source", "Target", "check_apart", "disabled_provider", "storage_of"]
+__all__ = ["End", "Source", "Target", "disabled_provider", "storage_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,10 @@ class Source:
             else:
                 name = place.key.rpartition("/")[2]
                 return cls(end, name, lambda: _one(Entry(name, info)))
-        check_prefix(end.prefix)
+        if end.prefix:
+            async with aclosing(_listed(end)) as found:
+                if await anext(found, None) is None:
+                    raise SyncError("SOURCE_NOT_FOUND", f"There is nothing to copy at {place}.")
         return cls(end, None, lambda: _listed(end))
 
     @classmethod
@@ -107,7 +110,7 @@ class Target:
     async def open(
         cls,
         place: Place,
-        name: str | None,
+        source: Source,
         container: ApplicationContainer | None,
         stack: AsyncExitStack,
         *,
@@ -118,14 +121,16 @@ class Target:
 
         Args:
             place: Where.
-            name: What the single object of the source is called; None for many.
+            source: Where from.
             container: Knows the providers.
             stack: Disposes what is opened here.
             dry_run: Make no folder.
 
         Raises:
+            SyncError: It lies in the source.
             RegistryError: Its provider is not to be had, or not well.
         """
+        name, made = source.name, True
         if isinstance(place, LocalPlace):
             folder = place.path.expanduser()
             if name is not None and not (place.is_folder or folder.is_dir()):
@@ -133,8 +138,7 @@ class Target:
             storage = local_storage(folder)
             stack.push_async_callback(storage.dispose)
             end = End(str(place), storage, "", frozenset({"local-storage"}), folder.resolve())
-            if dry_run and not folder.exists():
-                return cls(end, name, _nothing)
+            made = not dry_run or folder.exists()
         else:
             prefix = place.key
             if name is None:
@@ -144,6 +148,9 @@ class Target:
                 prefix = above + slash
             check_prefix(prefix)
             end = _end(place, storage_of(place, container), container, prefix)
+        _check_apart(source, end, name)
+        if not made:
+            return cls(end, name, _nothing)
         await end.storage.check_health()
         if name is None:
             return cls(end, None, lambda: _listed(end))
@@ -178,16 +185,16 @@ def disabled_provider(place: Place, container: ApplicationContainer | None) -> s
     return name if name in [row.name for row in registry.load().skipped] else None
 
 
-def check_apart(source: Source, target: Target) -> None:
+def _check_apart(source: Source, other: End, name: str | None) -> None:
     """
     Refuse a target that lies in its own source.
 
     Raises:
         SyncError: What is written would be read again.
     """
-    one, other = source.end, target.end
+    one = source.end
     if source.name is not None:
-        key = f"{other.prefix}{target.name}"
+        key = f"{other.prefix}{name}"
         same = one.storage is other.storage and one.prefix == key
         if one.data is not None and other.data is not None:
             same = same or one.data / one.prefix == other.data / key

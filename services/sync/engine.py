@@ -27,7 +27,7 @@ from ...providers.storage import (
     StorageRootNotFoundError,
     check_key,
 )
-from .ends import Source, Target, check_apart, disabled_provider, storage_of
+from .ends import Source, Target, disabled_provider, storage_of
 from .errors import SyncError
 from .events import (
     BytesMoved,
@@ -110,7 +110,7 @@ async def sync(
     started = perf_counter()
     one, other = _place(source), _place(target)
     result = SyncResult(str(one), str(other), dry_run=dry_run)
-    disabled = disabled_provider(one, container) or disabled_provider(other, container)
+    disabled = disabled_provider(other, container)
     if disabled is not None:
         result.note = f"The provider {disabled!r} is disabled: nothing was copied."
     else:
@@ -139,8 +139,7 @@ async def _run(
     async with AsyncExitStack() as stack:
         try:
             source = await Source.open(one, container, stack)
-            target = await Target.open(other, source.name, container, stack, dry_run=result.dry_run)
-            check_apart(source, target)
+            target = await Target.open(other, source, container, stack, dry_run=result.dry_run)
             await _Run(source, target, result, verify, observer).run(max(1, jobs))
         except RegistryError as error:
             result.error = error
@@ -193,7 +192,6 @@ class _Run:
     # -- finding what to do --------------------------------------------------------------
 
     async def _compare(self, queue: asyncio.Queue[_Job | None]) -> None:
-        source, found = self._source, False
         pairs = cast(
             "AsyncGenerator[tuple[Entry | None, Entry | None]]",
             merged(self._entries(), self._target.entries()),
@@ -203,17 +201,10 @@ class _Run:
                 async for here, there in pairs:
                     if here is None:
                         continue  # only at the target, where it stays
-                    found = True
-                    job = self._job(here, there)
-                    if job is not None:
+                    if (job := self._job(here, there)) is not None:
                         await queue.put(job)
         except RegistryError as error:  # a listing broke off: what comes after it is unknown
             raise _StopError(error) from error
-        if not found and source.end.prefix:
-            error = SyncError(
-                "SOURCE_NOT_FOUND", f"There is nothing to copy at {source.end.label!r}."
-            )
-            raise _StopError(error)
         self._tell(ListingFinished())
 
     async def _entries(self) -> AsyncGenerator[Entry]:

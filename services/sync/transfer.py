@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
-from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, cast
 
@@ -84,12 +84,8 @@ class Transfer:
     async def _attempt(self, reading: _Reading, key: str) -> tuple[int, Verification]:
         storage, before = self.target.storage, reading.before
         details: dict[str, Any] = {}
-        if before.content_type is not None:
-            details["content_type"] = before.content_type
-        if before.metadata:
-            details["metadata"] = before.metadata
-        if not self._keeps_metadata:
-            details = {}
+        if self._keeps_metadata:
+            details = {"content_type": before.content_type, "metadata": before.metadata or None}
         if before.size <= CHUNK_SIZE:
             written = await storage.put(key, await reading.whole(), **details)
         else:
@@ -99,71 +95,91 @@ class Transfer:
 
     async def _verified(self, written: ObjectInfo, reading: _Reading) -> Verification:
         """Compare; what differs is removed, for a later run would take it for done."""
-        storage, key, digest = self.target.storage, written.key, reading.digest.hexdigest()
+        storage, key = self.target.storage, written.key
         etag = _MD5.fullmatch(written.etag or "")
-        if self.verify == "auto" and etag and etag[1].lower() == digest:
+        if self.verify == "auto" and etag and etag[1].lower() == reading.md5():
             return "etag"
         # An etag of that form need not be the MD5 (S3 with its own keys): the content decides.
+        how: Verification = "size"
         if self.verify == "full" or (
             self.verify == "auto" and (etag or "local-storage" in self.target.capabilities)
         ):
-            size, content = await _digest_of(storage, key, reading.size)
-            how: Verification = "content"
+            how = "content"
+            difference = await reading.difference(storage, key)
         else:
-            size, content = (await storage.stat(key)).size, digest
-            how = "size"
-        if size == reading.size and content == digest:
+            size = (await storage.stat(key)).size
+            difference = None if size == reading.size else f"{size} bytes of {reading.size}"
+        if difference is None:
             return how
         await storage.delete(key)
-        raise VerificationError(
-            key,
-            f"the target has {size} bytes of {reading.size}"
-            if size != reading.size
-            else "the target has other content",
-        )
+        raise VerificationError(key, f"the target has {difference}")
 
 
 class _Reading:
-    """One pass over an object of the source: counts, digests, sees whether it stays the same."""
+    """One pass over an object of the source: what was read, and whether it stayed the same."""
 
     def __init__(
         self, storage: StorageProvider[Any], info: ObjectInfo, moved: Callable[[str, int], None]
     ) -> None:
         self.before = info
         self.size = 0
-        # Against accidents, not against attackers; and it is what S3 gives as etag.
-        self.digest = hashlib.md5(usedforsecurity=False)
         self.error: RegistryError | OSError | None = None
+        self._whole: bytes | None = None
+        self._digest = _new_digest()
         self._storage = storage
         self._moved = moved
 
     async def stat(self) -> ObjectInfo:
-        try:
+        """Return what the source says of the object now."""
+        with self._noting_errors():
             return await self._storage.stat(self.before.key)
-        except (RegistryError, OSError) as error:
-            self.error = error
-            raise
 
     async def whole(self) -> bytes:
-        try:
-            data = await self._storage.get(self.before.key)
-            self.digest.update(data)
+        """Return the content of a small object."""
+        with self._noting_errors():
+            # No more than it was said to have: it may have grown beyond memory.
+            data = await self._storage.get(self.before.key, end=CHUNK_SIZE + 1)
+            self._whole = data
             self._count(data)
             await self._check_unchanged()
-        except (RegistryError, OSError) as error:
-            self.error = error
-            raise
         return data
 
     async def chunks(self) -> AsyncGenerator[bytes]:
+        """Iterate over the content; raises at its end, while a put can still be given up."""
         stream = cast("AsyncGenerator[bytes]", self._storage.stream(self.before.key))
-        try:
+        with self._noting_errors():
             async with aclosing(stream):
                 async for chunk in stream:
-                    await asyncio.to_thread(self.digest.update, chunk)
+                    await asyncio.to_thread(self._digest.update, chunk)
                     self._count(chunk)
                     yield chunk
-            await self._check_unchanged()  # while the put can still be given up
+            await self._check_unchanged()
+
+    def md5(self) -> str:
+        """Return the MD5 of what was read."""
+        return (self._digest if self._whole is None else _new_digest(self._whole)).hexdigest()
+
+    async def difference(self, storage: StorageProvider[Any], key: str) -> str | None:
+        """Read an object back; return what it has instead of what was read."""
+        if self._whole is not None:
+            back = await storage.get(key, end=CHUNK_SIZE + 1)
+            size, same = len(back), back == self._whole
+        else:
+            size, digest = 0, _new_digest()
+            stream = cast("AsyncGenerator[bytes]", storage.stream(key))
+            async with aclosing(stream):
+                async for chunk in stream:
+                    await asyncio.to_thread(digest.update, chunk)
+                    size += len(chunk)
+            same = digest.digest() == self._digest.digest()
+        if size != self.size:
+            return f"{size} bytes of {self.size}"
+        return None if same else "other content"
+
+    @contextmanager
+    def _noting_errors(self) -> Generator[None]:
+        try:
+            yield
         except (RegistryError, OSError) as error:
             self.error = error
             raise
@@ -173,8 +189,7 @@ class _Reading:
         self._moved(self.before.key, len(data))
 
     async def _check_unchanged(self) -> None:
-        after = await self._storage.stat(self.before.key)
-        before = self.before
+        before, after = self.before, await self._storage.stat(self.before.key)
         both_etags = before.etag is not None and after.etag is not None
         if (
             self.size != after.size
@@ -184,16 +199,6 @@ class _Reading:
             raise SourceChangedError(before.key)
 
 
-async def _digest_of(storage: StorageProvider[Any], key: str, expected: int) -> tuple[int, str]:
-    digest = hashlib.md5(usedforsecurity=False)
-    if expected <= CHUNK_SIZE:
-        data = await storage.get(key, end=CHUNK_SIZE + 1)
-        digest.update(data)
-        return len(data), digest.hexdigest()
-    size = 0
-    stream = cast("AsyncGenerator[bytes]", storage.stream(key))
-    async with aclosing(stream):
-        async for chunk in stream:
-            await asyncio.to_thread(digest.update, chunk)
-            size += len(chunk)
-    return size, digest.hexdigest()
+def _new_digest(data: bytes = b"") -> hashlib._Hash:
+    # Against accidents, not against attackers; and it is what S3 gives as etag.
+    return hashlib.md5(data, usedforsecurity=False)

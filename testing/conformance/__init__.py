@@ -8,8 +8,14 @@ from __future__ import annotations
 
 import pytest
 
-pytest.register_assert_rewrite(__name__)  # a failed assert in the kit shows its values too
+# A failed assert in the kit shows its values too. This must come before the modules are imported.
+pytest.register_assert_rewrite(
+    *(
+        f"{__name__}.storage_{rules}"
+        for rules in ("behaviour", "capabilities", "copies", "keys", "robustness")
+    )
+)
 
-from .storage import StorageConformance  # noqa: E402 - only what comes after is rewritten
+from .storage import StorageConformance  # noqa: E402 - see above
 
 __all__ = ["StorageConformance"]

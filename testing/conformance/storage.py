@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from .storage_behaviour import BehaviourRules
 from .storage_capabilities import CapabilityRules
+from .storage_copies import CopyRules
 from .storage_keys import KeyRules
 from .storage_robustness import RobustnessRules
 
 __all__ = ["StorageConformance"]
 
 
-class StorageConformance(BehaviourRules, KeyRules, CapabilityRules, RobustnessRules):
+class StorageConformance(BehaviourRules, CopyRules, KeyRules, CapabilityRules, RobustnessRules):
     """
     Everything a caller may rely on in a storage, one test for each rule.
 

@@ -5,11 +5,19 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
-from typing import Any, ClassVar, Concatenate, ParamSpec, TypeVar
+from collections.abc import (
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Iterator,
+    Mapping,
+)
+from typing import Any, ClassVar, Concatenate, ParamSpec, TypeVar, cast
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, SecretBytes, SecretStr
 
 from ...providers.registry import guarded
 from ...providers.registry.types import default_types
@@ -18,6 +26,7 @@ from ...providers.storage import ObjectInfo, StorageProvider
 __all__ = [
     "MIB",
     "PROVIDER_NAME",
+    "PausedSource",
     "Storage",
     "StorageCase",
     "calls_on",
@@ -27,6 +36,7 @@ __all__ = [
     "keys",
     "pieces",
     "refusal",
+    "secrets_in",
     "storage_test",
 ]
 
@@ -105,7 +115,10 @@ def storage_test(
 
     @functools.wraps(function)
     def test(self: CaseT, storage_config: BaseModel, *args: P.args, **kwargs: P.kwargs) -> None:
+        __tracebackhide__ = True
+
         async def run() -> None:
+            __tracebackhide__ = True
             storage = self.make_storage(storage_config)
             try:
                 async with asyncio.timeout(self.timeout):
@@ -188,3 +201,46 @@ async def refusal(kind: type[ErrorT], name: str, call: Awaitable[object]) -> Err
             f"{name} must raise {kind.__name__}, and raised {type(error).__name__}: {error}"
         ) from error
     pytest.fail(f"{name} must raise {kind.__name__}, and raised nothing")
+
+
+class PausedSource:
+    """Three chunks, and a pause after the second until ``go_on`` is set, or an error there."""
+
+    def __init__(self) -> None:
+        self.go_on = asyncio.Event()
+        self.error: Exception | None = None
+        self._paused = asyncio.Event()
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        yield bytes(MIB)
+        yield bytes(MIB)
+        self._paused.set()
+        await self.go_on.wait()
+        if self.error is not None:
+            raise self.error
+        yield bytes(MIB)
+
+    async def reached(self, put: asyncio.Task[Any]) -> None:
+        """Wait until the put has come to the pause."""
+        pause = asyncio.create_task(self._paused.wait())
+        await asyncio.wait([put, pause], return_when=asyncio.FIRST_COMPLETED)
+        pause.cancel()
+        if put.done():
+            pytest.fail(f"put did not read its source to the end: {put.exception()!r}")
+
+
+def secrets_in(value: object) -> Iterator[str]:
+    """Yield the values of the secret fields of some settings."""
+    if isinstance(value, SecretStr):
+        yield value.get_secret_value()
+    elif isinstance(value, SecretBytes):
+        yield value.get_secret_value().decode("utf-8", "replace")
+    elif isinstance(value, BaseModel):
+        for _, field in value:
+            yield from secrets_in(field)
+    elif isinstance(value, Mapping):
+        for item in cast("Mapping[object, object]", value).values():
+            yield from secrets_in(item)
+    elif isinstance(value, list | tuple | set | frozenset):
+        for item in cast("list[object]", value):
+            yield from secrets_in(item)

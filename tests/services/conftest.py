@@ -61,9 +61,20 @@ def docs(tmp_path: Path) -> Path:
     return folder
 
 
+def size_of(folder: Path) -> int:
+    """Return the bytes of all files below a folder."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def age(folder: Path) -> None:
+    """Give all files below a folder a time long past, in whole seconds."""
+    for path in folder.rglob("*"):
+        os.utime(path, (1_700_000_000, 1_700_000_000))
+
+
 @pytest.fixture
 async def container(tmp_path: Path) -> AsyncIterator[ApplicationContainer]:
-    """``filesystem`` (the default), ``sqlite``, ``other`` (sqlite) and ``off``, which is disabled."""
+    """``filesystem`` (the default), ``sqlite``, ``other`` (sqlite) and ``off`` (disabled)."""
     settings = Settings(
         home=tmp_path / "home",
         storage={
@@ -80,7 +91,7 @@ async def container(tmp_path: Path) -> AsyncIterator[ApplicationContainer]:
 
 
 class MisbehavingStorage(FilesystemStorage):
-    """A file system whose ``put`` first asks ``before_put`` what to write, or raises what it raises."""
+    """A file system whose ``put`` first asks ``before_put`` what to write."""
 
     capabilities = frozenset({"local-storage"})
     before_put: Callable[[str, Any], Any]
@@ -94,7 +105,7 @@ async def misbehaving(
     tmp_path: Path, container: ApplicationContainer
 ) -> AsyncIterator[MisbehavingStorage]:
     """What ``bad:`` names; set ``before_put`` to what it does wrong."""
-    storage = MisbehavingStorage(FilesystemConfig(root=tmp_path / "bad"))
+    storage = MisbehavingStorage(FilesystemConfig.model_validate({"root": tmp_path / "bad"}))
     with container.storage.override_provider("bad", guarded(storage, name="bad")) as handle:
         yield storage
         await handle.dispose()

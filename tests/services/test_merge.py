@@ -19,7 +19,9 @@ async def listing(names: Iterable[str]) -> AsyncGenerator[Entry]:
 
 
 @given(paths, paths)
-async def test_every_path_comes_once_in_order_with_its_equal(left: set[str], right: set[str]) -> None:
+async def test_every_path_comes_once_in_order_with_its_equal(
+    left: set[str], right: set[str]
+) -> None:
     found = [
         (one.path if one else None, other.path if other else None)
         async for one, other in merged(listing(sorted(left)), listing(sorted(right)))

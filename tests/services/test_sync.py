@@ -31,8 +31,7 @@ from purveyor.services.sync import (
     sync,
 )
 from purveyor.settings import Settings
-
-from tests.services.conftest import CHUNK, MisbehavingStorage, objects, tree
+from tests.services.conftest import CHUNK, MisbehavingStorage, age, objects, size_of, tree
 
 
 def codes(result: Any) -> dict[str, str]:
@@ -50,9 +49,11 @@ async def test_a_folder_arrives_in_the_default_storage_byte_for_byte(
     assert result.success
     expected = tree(docs)
     assert result.files == len(expected)
-    assert result.bytes == sum(path.stat().st_size for path in docs.rglob("*") if path.is_file())
+    assert result.bytes == size_of(docs)
     assert result.verified == {"content": len(expected)}
-    assert await objects(container.storage()) == {f"docs/{key}": one for key, one in expected.items()}
+    assert await objects(container.storage()) == {
+        f"docs/{key}": one for key, one in expected.items()
+    }
 
 
 @pytest.mark.parametrize("target", [":docs", "sqlite:docs", "local"])
@@ -143,7 +144,9 @@ async def test_a_source_named_by_a_link_is_what_the_link_names(
     assert set(await objects(container.storage(), "docs/")) == {f"docs/{key}" for key in tree(docs)}
 
 
-async def test_what_is_only_at_the_target_stays(docs: Path, container: ApplicationContainer) -> None:
+async def test_what_is_only_at_the_target_stays(
+    docs: Path, container: ApplicationContainer
+) -> None:
     for key in ("docs/0", "docs/zzz", "docs2"):
         await container.storage().put(key, b"mine")
 
@@ -352,6 +355,40 @@ async def test_a_file_that_is_gone_before_its_turn_fails_alone(
     assert codes(result) == {"readme.md": "OBJECT_NOT_FOUND"}
 
 
+async def test_drafts_of_another_process_are_no_files_of_the_source(
+    docs: Path, container: ApplicationContainer
+) -> None:
+    expected = tree(docs)
+    draft = docs / ".purveyor-0123456789abcdef.part"
+    draft.write_bytes(b"half")
+    os.utime(draft, (0, 0))
+
+    result = await sync(docs, ":docs", container=container)
+
+    assert (result.success, result.files) == (True, len(expected))
+    assert draft.exists()  # nothing in a source is ever removed
+
+
+async def test_a_listing_that_breaks_off_ends_the_sync(
+    docs: Path,
+    container: ApplicationContainer,
+    misbehaving: MisbehavingStorage,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def broken(self: Any, prefix: str = "") -> Any:
+        raise StorageConnectionError("connection lost")
+        yield
+
+    misbehaving.before_put = lambda _key, data: data
+    monkeypatch.setattr(misbehaving, "list", broken.__get__(misbehaving))
+    with container.storage.override_provider("bare", misbehaving):
+        async with misbehaving:
+            result = await sync(docs, "bare:", container=container)
+
+    assert str(result.error) == "connection lost"
+    assert not result.success
+
+
 # -- changes under way, bad copies -------------------------------------------------------
 
 
@@ -553,6 +590,7 @@ async def test_a_target_in_its_own_source_is_refused(
         assert result.error is not None
         assert result.error.code in ("SAME_PLACE", "TARGET_IN_SOURCE")
         assert result.files == 0
+    assert not (docs / "a" / "copy").exists()
 
 
 async def test_unknown_providers_and_places_without_a_container_are_the_callers_mistake(
@@ -560,6 +598,8 @@ async def test_unknown_providers_and_places_without_a_container_are_the_callers_
 ) -> None:
     with pytest.raises(NotFoundError, match="filesystem, other, sqlite"):
         await sync(docs, "filesytem:", container=container)
+    with pytest.raises(NotFoundError, match="off is disabled"):
+        await sync("off:", docs, container=container)
     with pytest.raises(SyncError, match="needs a container"):
         await sync(docs, ":x")
 
@@ -596,7 +636,11 @@ async def test_events_tell_each_object_in_order(
         "large.bin", "docs/large.bin", 3 * CHUNK + 17, "copied", "content"
     )
     kinds = [type(event) for event in events]
-    assert [kinds.count(kind) for kind in (ListingFinished, ObjectFailed, ObjectIgnored)] == [1, 1, 1]
+    assert [kinds.count(kind) for kind in (ListingFinished, ObjectFailed, ObjectIgnored)] == [
+        1,
+        1,
+        1,
+    ]
 
 
 async def test_an_observer_that_raises_changes_nothing(
@@ -645,7 +689,7 @@ async def test_a_cancelled_sync_leaves_whole_objects_only(
         assert tree(storage.config.root) == there  # no draft is left behind
     again = await sync(docs, target, container=container)
     assert again.success
-    assert again.skipped == len(there)
+    assert again.skipped >= len(there)  # a put that was cancelled may have happened, whole
     assert await objects(storage) == expected
 
 
@@ -656,11 +700,9 @@ async def test_a_cancelled_sync_leaves_whole_objects_only(
 async def test_a_folder_goes_to_s3_and_back(
     docs: Path, tmp_path: Path, s3_config: S3Config
 ) -> None:
-    for path in docs.rglob("*"):
-        os.utime(path, (1_700_000_000, 1_700_000_000))  # S3 keeps whole seconds
     s3 = {**s3_config.model_dump(), "type": "s3", "part_size": 5 * CHUNK}
     (docs / "parts.bin").write_bytes(os.urandom(6 * CHUNK))
-    os.utime(docs / "parts.bin", (1_700_000_000, 1_700_000_000))
+    age(docs)  # S3 keeps whole seconds
     settings = Settings(home=tmp_path / "home", storage={"providers": {"cloud": s3}})
     container = ApplicationContainer(settings=settings)
     async with container.lifespan():

@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from purveyor.providers.registry import Family, ProviderRegistry, ProviderTypes, register_provider
 from purveyor.settings import LifecycleSettings
-
 from tests.providers.registry.samples import Backend, Sample
 
 
@@ -31,7 +31,9 @@ def limits() -> LifecycleSettings:
 
 
 @pytest.fixture
-def registry(types: ProviderTypes, limits: LifecycleSettings, tmp_path: Path) -> ProviderRegistry[Any]:
+def registry(
+    types: ProviderTypes, limits: LifecycleSettings, tmp_path: Path
+) -> ProviderRegistry[Any]:
     return ProviderRegistry("storage", types=types, home=tmp_path, limits=limits)
 
 

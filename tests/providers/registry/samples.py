@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Itera
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from pydantic import ConfigDict, Field, SecretStr
+
 from purveyor.providers.registry import (
     Call,
     ConnectionFailedError,
@@ -16,7 +18,6 @@ from purveyor.providers.registry import (
     ProviderConfig,
     operation,
 )
-from pydantic import ConfigDict, Field, SecretStr
 
 ResultT = TypeVar("ResultT")
 Hook = Callable[[], Awaitable[None]]

@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+
 from purveyor.providers.registry import (
     ConnectionFailedError,
     CreationFailedError,
@@ -31,7 +32,6 @@ from purveyor.providers.registry import (
 from purveyor.providers.registry.guard import Guard
 from purveyor.providers.registry.guarded import Guarded
 from purveyor.settings import LifecycleSettings
-
 from tests.providers.registry.samples import (
     Backend,
     BackendError,
@@ -214,9 +214,20 @@ class TestConnecting:
         registry = ProviderRegistry[Any]("storage", types=types)
         register_provider("picky", types=types)(Picky)
         sample = registry.register_nowait("picky")
-        with pytest.raises(CreationFailedError, match="^Storage creation failed: provider 'picky'") as e:
+        with pytest.raises(
+            CreationFailedError, match=r"^Storage creation failed: provider 'picky'"
+        ) as e:
             await sample.echo()
         assert isinstance(e.value.__cause__, ValueError)
+
+    async def test_building_that_is_refused_says_so_itself(self) -> None:
+        class Refusing(Sample):
+            def __init__(self, _: SampleConfig) -> None:
+                raise UnsupportedCapabilityError("not on this system")
+
+        guard = Guard("refusing", "storage", Refusing, SampleConfig())
+        with pytest.raises(UnsupportedCapabilityError):
+            guard.peek()
 
 
 class TestDisposing:
@@ -368,9 +379,7 @@ class TestDisposing:
 
 
 class TestEventLoops:
-    async def test_an_instance_belongs_to_the_loop_that_first_used_it(
-        self, sample: Sample
-    ) -> None:
+    async def test_an_instance_belongs_to_the_loop_that_first_used_it(self, sample: Sample) -> None:
         await sample.echo()
         with loop_in_thread() as run, pytest.raises(InvalidStateError) as caught:
             await asyncio.to_thread(run, sample.echo())
@@ -410,8 +419,6 @@ class TestEventLoops:
 
         asyncio.run(go_on())
         lost._log_destroy_pending = False  # it never ends, which is what this test is about
-        del lost
-        gc.collect()
         assert backend.closes == 1
 
     def test_disposing_what_belongs_to_a_loop_that_is_gone_closes_nothing(
@@ -542,6 +549,15 @@ class TestStreams:
         assert registry.info("sample").lease_count == 0
         await registry.unregister("sample")
 
+    async def test_the_claim_itself_sees_a_use(
+        self, registry: ProviderRegistry[Any], backend: Backend
+    ) -> None:
+        registry.register_nowait("sample", SampleConfig(backend=backend))
+        (guard,) = registry.guards()
+        with registry.lease("sample"):
+            assert await guard.close_to_new_work() is False
+        assert await guard.close_to_new_work() is True
+
     async def test_draining_waits_for_a_stream(
         self, registry: ProviderRegistry[Any], backend: Backend
     ) -> None:
@@ -661,7 +677,7 @@ class TestErrors:
 
     async def test_only_the_backends_failures_are_counted(self, sample: Any) -> None:
         for error in (BackendError("lost"), ValueError("caller"), InvalidStateError("own")):
-            with pytest.raises(Exception):  # noqa: B017, PT011  # which, other tests say
+            with pytest.raises(Exception):  # noqa: B017  # which, other tests say
                 await sample.do(lambda _, error=error: raising(error)())
         assert sample._guard.failures == 1
         assert sample._guard.calls == 3

@@ -8,11 +8,14 @@ import threading
 from typing import Any
 
 import pytest
+
 from purveyor.providers.registry import (
     AlreadyExistsError,
     Capability,
     Declaration,
     InvalidConfigError,
+    LoadReport,
+    LoadRow,
     NotFoundError,
     Outcome,
     ProviderRegistry,
@@ -21,8 +24,8 @@ from purveyor.providers.registry import (
     ShuttingDownError,
     register_provider,
 )
+from purveyor.providers.registry.lookup import Lookup
 from purveyor.settings import ProviderSettings
-
 from tests.providers.registry.samples import Sample, SampleConfig, in_threads
 
 Registry = ProviderRegistry[Any]
@@ -70,7 +73,7 @@ class TestNames:
     ) -> None:
         for name in ("archive", "backups", "zoo"):
             await registry.register(name, {"type": "sample"})
-        with pytest.raises(NotFoundError, match="^Provider not found: bakups") as caught:
+        with pytest.raises(NotFoundError, match=r"^Provider not found: bakups") as caught:
             registry.info("bakups")
         assert "backups, archive, zoo" in str(caught.value)
         assert "PURVEYOR_STORAGE__PROVIDERS__BAKUPS__TYPE to a type: sample" in str(caught.value)
@@ -118,6 +121,15 @@ class TestNames:
         await registry.register("a", {"type": "sample", "password": "hunter2"})
         assert "hunter2" not in repr(registry.config("a"))
 
+    def test_the_reading_side_alone_knows_of_nothing(self, types: ProviderTypes) -> None:
+        lookup = Lookup[Any](types.family("storage"), types, {}, None)
+        assert (lookup.get("x"), lookup.list(), lookup.providers()) == (None, [], {})
+
+    def test_a_default_that_is_not_there_is_told(self, types: ProviderTypes) -> None:
+        registry = Registry("storage", types=types, declared={"a": declaration()}, default="nobody")
+        with pytest.raises(NotFoundError, match=r"nobody.* PURVEYOR_STORAGE__DEFAULT"):
+            registry.require()
+
 
 class TestDeclared:
     @pytest.mark.requirement("S2.10", "S0.43")
@@ -128,12 +140,13 @@ class TestDeclared:
         assert declared.has("faulty")
         assert not declared.has("off")
 
-    @pytest.mark.requirement("S2.33", "S2.32")
+    @pytest.mark.requirement("S0.22", "S2.33", "S2.32")
     def test_are_built_once_when_needed(self, declared: Registry) -> None:
         good = declared.require("good")
         assert good.config.label == "x"
         assert declared.require("good") is good
         assert declared.info("good").origin == "a file:1"
+        assert declared._resolve("good").handle is good  # as when another thread was faster
 
     def test_two_threads_get_the_same(self, types: ProviderTypes) -> None:
         barrier = threading.Barrier(2)
@@ -215,7 +228,7 @@ class TestDeclared:
 
 
 class TestLoading:
-    @pytest.mark.requirement("S2.20", "S2.31", "S2.35", "S2.19", "S2.3", "S2.18", "S2.47")
+    @pytest.mark.requirement("S2.20", "S2.31", "S2.35", "S2.19")
     def test_one_bad_provider_does_not_stop_the_rest(
         self, declared: Registry, caplog: pytest.LogCaptureFixture
     ) -> None:
@@ -276,6 +289,12 @@ class TestLoading:
         report = declared.load() + declared.load().joined([declared.load()])
         assert len(report.rows) == 10
         assert {row.outcome for row in report.rows} == set(Outcome)
+
+    def test_a_failure_that_came_without_an_error_is_passed_over(self) -> None:
+        told = LoadRow("storage", "a", Outcome.FAILED, "a file", "ODD", "odd")
+        raised = LoadRow("storage", "b", Outcome.FAILED, "a file", error=NotFoundError("b"))
+        with pytest.raises(NotFoundError, match="b"):
+            LoadReport((told, raised)).raise_first()
 
     def test_a_clean_report_raises_nothing(self, registry: Registry) -> None:
         report = registry.load()

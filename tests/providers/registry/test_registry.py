@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import tracemalloc
 import weakref
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+
 from purveyor.providers.registry import (
     AlreadyExistsError,
     ConnectionFailedError,
@@ -26,9 +28,9 @@ from purveyor.providers.registry import (
     RegistryError,
     ShuttingDownError,
     Status,
+    register_provider,
 )
 from purveyor.settings import LifecycleSettings, ProviderSettings
-
 from tests.providers.registry.samples import (
     Backend,
     BackendError,
@@ -44,7 +46,7 @@ Registry = ProviderRegistry[Any]
 
 
 class TestRegistering:
-    @pytest.mark.requirement("S1.8", "S1.29", "S4.4", "S4.54")
+    @pytest.mark.requirement("S0.33", "S1.8", "S1.29", "S4.1", "S4.4", "S4.54")
     async def test_gives_a_provider_that_can_be_had_by_name(self, registry: Registry) -> None:
         sample = await registry.register("backups", {"type": "sample", "label": "x"})
         assert registry.require("backups") is sample
@@ -80,7 +82,7 @@ class TestRegistering:
         self, registry: Registry
     ) -> None:
         first = await registry.register("sample")
-        with pytest.raises(AlreadyExistsError, match="^Provider already registered: sample") as e:
+        with pytest.raises(AlreadyExistsError, match=r"^Provider already registered: sample") as e:
             await registry.register("sample", {"label": "other"})
         assert str(e.value).count(__file__) == 2
         assert registry.require("sample") is first
@@ -115,7 +117,7 @@ class TestRegistering:
     async def test_faulty_settings_register_nothing_and_free_the_name(
         self, registry: Registry
     ) -> None:
-        with pytest.raises(InvalidConfigError, match="^Configuration invalid: storage provider"):
+        with pytest.raises(InvalidConfigError, match=r"^Configuration invalid: storage provider"):
             await registry.register("sample", {"port": "many"})
         assert registry.names() == []
         await registry.register("sample", {"port": 2})
@@ -302,7 +304,7 @@ class TestForms:
 
     @pytest.mark.requirement("S2.13", "S0.35")
     async def test_an_unknown_type_is_told_with_those_there_are(self, registry: Registry) -> None:
-        with pytest.raises(NotFoundError, match="^Unknown storage provider: sampel") as caught:
+        with pytest.raises(NotFoundError, match=r"^Unknown storage provider: sampel") as caught:
             await registry.register("backups", {"type": "sampel"})
         assert isinstance(caught.value, ValueError)
         assert "sample" in str(caught.value)
@@ -316,7 +318,7 @@ class TestForms:
 
 
 class TestUnregistering:
-    @pytest.mark.requirement("S4.6", "S1.28", "S1.32")
+    @pytest.mark.requirement("S4.2", "S4.6", "S1.28", "S1.32")
     async def test_disposes_and_frees_the_name(self, registry: Registry, backend: Backend) -> None:
         sample = await registry.register("sample", SampleConfig(backend=backend))
         await sample.echo()
@@ -329,10 +331,10 @@ class TestUnregistering:
 
     @pytest.mark.requirement("S1.22")
     async def test_an_unknown_name_is_told(self, registry: Registry) -> None:
-        with pytest.raises(NotFoundError, match="^Provider not found: nobody"):
+        with pytest.raises(NotFoundError, match=r"^Provider not found: nobody"):
             await registry.unregister("nobody")
 
-    @pytest.mark.requirement("S1.21", "S1.33", "S1.28")
+    @pytest.mark.requirement("S1.21", "S1.28")
     async def test_is_refused_while_anybody_uses_it(self, registry: Registry) -> None:
         sample = await registry.register("sample")
         own = registry.create("sample", instance_id="mine")
@@ -340,7 +342,7 @@ class TestUnregistering:
         call = asyncio.create_task(sample.do(gate))
         await gate.reached.wait()
         with registry.lease("sample", holder="report"):
-            with pytest.raises(InUseError, match="^Provider sample has 3 active instances") as e:
+            with pytest.raises(InUseError, match=r"^Provider sample has 3 active instances") as e:
                 await registry.unregister("sample")
             assert e.value.context["count"] == 3
             assert e.value.context["holders"] == ["report", "1 call in flight", "instance mine"]
@@ -455,7 +457,6 @@ class TestUnregistering:
         with pytest.raises(NotFoundError):
             await registry.unregister("sample")
 
-    @pytest.mark.requirement("S4.69")
     async def test_leaves_nothing_behind(self, registry: Registry, backend: Backend) -> None:
         sample = await registry.register("sample", SampleConfig(backend=backend))
         await sample.echo()
@@ -481,6 +482,16 @@ class TestInstances:
         assert await shared.echo(2) == 2
         assert backend.log == ["connect", "close", "connect"]
 
+    @pytest.mark.requirement("S1.30", "S2.11")
+    async def test_create_builds_the_type_of_that_name(
+        self, registry: Registry, types: ProviderTypes
+    ) -> None:
+        register_provider("test", types=types)(Sample)
+        registry.register_nowait("test")
+        created = registry.create("test", {}, instance_id=None)
+        assert isinstance(created, Sample)
+        assert registry.info("test").type == "test"
+
     async def test_create_takes_other_settings(self, registry: Registry) -> None:
         await registry.register("sample", {"label": "a", "timeout": 3})
         assert registry.create("sample", {"label": "b"}).config.label == "b"
@@ -490,7 +501,7 @@ class TestInstances:
 
     @pytest.mark.requirement("S1.14")
     def test_create_of_an_unknown_provider_is_told(self, registry: Registry) -> None:
-        with pytest.raises(NotFoundError, match="^Provider not found: nobody"):
+        with pytest.raises(NotFoundError, match=r"^Provider not found: nobody"):
             registry.create("nobody")
 
     @pytest.mark.requirement("S1.17", "S1.5", "S1.19")
@@ -522,6 +533,24 @@ class TestInstances:
         registry.create("sample", instance_id="mine")
 
     @pytest.mark.requirement("S4.45")
+    def test_memory_grows_with_their_number_and_no_faster(self, registry: Registry) -> None:
+        def growth(count: int, prefix: str) -> float:
+            gc.collect()
+            before, _ = tracemalloc.get_traced_memory()
+            for number in range(count):
+                registry.register_nowait(f"{prefix}{number}", {"type": "sample"})
+            gc.collect()
+            return (tracemalloc.get_traced_memory()[0] - before) / count
+
+        registry.register_nowait("first", {"type": "sample"})
+        tracemalloc.start()
+        try:
+            few, many = growth(250, "few"), growth(1000, "many")
+        finally:
+            tracemalloc.stop()
+        assert many < 1.25 * few
+        assert many < 8192
+
     async def test_thousands_cost_no_more_each_than_one(self, registry: Registry) -> None:
         await registry.register("sample")
         held = [registry.create("sample") for _ in range(5000)]
@@ -568,7 +597,9 @@ class TestHooks:
 
         registry.add_init_hook(refuse)
         registry.add_init_hook(heard.append)
-        with pytest.raises(HookFailedError, match=r"refuse raised BackendError: not this") as caught:
+        with pytest.raises(
+            HookFailedError, match=r"refuse raised BackendError: not this"
+        ) as caught:
             await registry.register("sample")
         assert isinstance(caught.value.__cause__, BackendError)
         assert caught.value.code == "HOOK_FAILED"
@@ -616,7 +647,9 @@ class TestDefault:
         assert registry.require() is b
         assert [one.name for one in registry.list() if one.is_default] == ["b"]
         registry.set_default(None)
-        with pytest.raises(NotFoundError, match=r"no default among a, b\. .*PURVEYOR_STORAGE__DEFAULT"):
+        with pytest.raises(
+            NotFoundError, match=r"no default among a, b\. .*PURVEYOR_STORAGE__DEFAULT"
+        ):
             registry.require()
         assert [one.name for one in registry.list() if one.is_default] == []
 
@@ -693,7 +726,7 @@ class TestThreads:
         assert (len(winners), losers) == (1, ["ALREADY_EXISTS"] * 99)
         assert registry.require("sample") is winners[0]
 
-    @pytest.mark.requirement("S1.32", "S4.46", "S4.70")
+    @pytest.mark.requirement("S1.32", "S4.46")
     def test_a_storm_leaves_no_torn_state(self, registry: Registry) -> None:
         def work(number: int) -> None:
             name = f"p{number % 3}"
@@ -711,6 +744,37 @@ class TestThreads:
         assert answers == [None] * 8
         assert set(registry._registrations) == set(registry.handles)
         assert registry._reserved == {}
+
+
+@pytest.mark.requirement("S1.33")
+async def test_messages_begin_as_they_are_known(registry: Registry, types: ProviderTypes) -> None:
+    class Failing(Sample):
+        def __init__(self, config: SampleConfig) -> None:
+            raise BackendError("no room")
+
+    register_provider("failing", types=types)(Failing)
+    sample = registry.register_nowait("sample")
+    failing = registry.register_nowait("failing")
+    lease = registry.lease("sample")
+
+    async def message(attempt: Any) -> str:
+        with pytest.raises(RegistryError) as caught:
+            await attempt
+        return str(caught.value)
+
+    assert (await message(registry.register("sample"))).startswith(
+        "Provider already registered: sample"
+    )
+    assert (await message(registry.unregister("x"))).startswith("Provider not found: x")
+    assert (await message(registry.unregister("sample"))).startswith(
+        "Provider sample has 1 active instances"
+    )
+    assert (await message(failing.echo())).startswith("Storage creation failed: ")
+    assert (await message(registry.register("a", {"type": "sample", "port": 0}))).startswith(
+        "Configuration invalid: "
+    )
+    lease.release()
+    assert await sample.echo(1) == 1
 
 
 def test_limits_and_home_have_defaults(types: ProviderTypes) -> None:

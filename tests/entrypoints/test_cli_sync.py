@@ -1,0 +1,181 @@
+"""``purveyor sync``."""
+
+from __future__ import annotations
+
+import filecmp
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.entrypoints.conftest import Run
+
+
+def same(one: Path, other: Path) -> bool:
+    """Compare two folders byte for byte."""
+    compared = filecmp.dircmp(one, other)
+    _, mismatch, errors = filecmp.cmpfiles(one, other, compared.common_files, shallow=False)
+    if compared.left_only or compared.right_only or mismatch or errors:
+        return False
+    return all(same(one / name, other / name) for name in compared.common_dirs)
+
+
+def test_a_folder_is_copied_byte_for_byte_and_a_second_run_copies_nothing(
+    process: Run, docs: Path, folder: Path
+) -> None:
+    first = process("sync", "docs", ":docs")
+    second = process("sync", "docs", ":docs", "--json")
+
+    assert (first.returncode, first.stderr) == (0, "")
+    assert first.stdout.startswith("docs -> :docs: 2 copied (9.8 KiB), 0 up to date in ")
+    assert same(docs, folder / ".purveyor/storage/filesystem/docs")
+    data = json.loads(second.stdout)
+    assert (data["success"], data["files"], data["skipped"]) == (True, 0, 2)
+
+
+def test_a_dry_run_prints_every_action_and_writes_nothing(
+    cli: Run, docs: Path, folder: Path
+) -> None:
+    result = cli("sync", "docs", "new", "--dry-run")
+    assert result.exit_code == 0
+    assert result.stdout == "copy\ta.txt\ta.txt\t1\ncopy\tdeep/größe.bin\tdeep/größe.bin\t10000\n"
+    assert "2 would be copied" in result.stderr
+    assert not (folder / "new").exists()
+
+    data = json.loads(cli("sync", "docs", ":docs", "--dry-run", "--json").stdout)
+    assert data["actions"][0] == {
+        "action": "copy",
+        "key": "a.txt",
+        "target": "docs/a.txt",
+        "size": 1,
+    }
+    assert cli("storage", "ls").stdout == ""
+
+
+def test_a_failed_object_is_named_and_the_rest_arrives(cli: Run, docs: Path) -> None:
+    (docs / "new\nline").write_bytes(b"x")
+    (docs / "link").symlink_to("a.txt")
+
+    result = cli("sync", "docs", ":docs")
+
+    assert result.exit_code == 1
+    assert "2 copied" in result.stdout
+    assert "1 failed" in result.stdout
+    assert "1 left out" in result.stdout
+    assert "control character" in result.stderr
+    assert "left out: link: a symbolic link" in result.stderr
+
+
+def test_what_cannot_begin_is_one_message(cli: Run, docs: Path, folder: Path) -> None:
+    for arguments, code in [
+        (["missing", ":"], 1),
+        ([":missing", "out"], 1),
+        ([".", ":"], 1),
+        (["docs", "filesytem:"], 2),
+    ]:
+        result = cli("sync", *arguments)
+        assert (result.exit_code, result.stdout) == (code, "")
+        assert result.stderr.startswith("error: ")
+        assert result.stderr.count("\n") == 1
+    assert not (folder / "out").exists()
+
+
+def test_a_disabled_target_is_said_and_no_failure(
+    cli: Run, docs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PURVEYOR_STORAGE__PROVIDERS__OFF__TYPE", "sqlite")
+    monkeypatch.setenv("PURVEYOR_STORAGE__PROVIDERS__OFF__ENABLED", "false")
+    result = cli("sync", "docs", "off:")
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert "is disabled" in result.stderr
+
+
+def test_an_interrupt_ends_with_130_and_leaves_nothing_half_written(
+    process: Run, folder: Path
+) -> None:
+    source = folder / "many"
+    source.mkdir()
+    for number in range(4000):
+        (source / f"{number}").write_bytes(os.urandom(2000))
+    with (source / "large").open("wb") as file:
+        for _ in range(64):
+            file.write(os.urandom(1024 * 1024))
+    target = folder / "target"
+    with subprocess.Popen(
+        [sys.executable, "-m", "purveyor", "sync", "many", "target"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as running:
+        while not target.exists() or len([*target.iterdir()]) < 10:
+            assert running.poll() is None
+        running.send_signal(signal.SIGINT)
+        stdout, stderr = running.communicate(timeout=30)
+
+    assert running.returncode == 130
+    assert stdout == b""
+    assert stderr.startswith(b"error: interrupted: ")
+    copied = [path.name for path in target.iterdir()]
+    assert 10 <= len(copied) < 4001
+    assert all((target / name).read_bytes() == (source / name).read_bytes() for name in copied)
+    assert process("sync", "many", "target").returncode == 0
+    assert same(source, target)
+
+
+def drawn_on(master: int) -> bytes:
+    """Return all that was written to a terminal until the last writer closed it."""
+    drawn = b""
+    try:
+        while part := os.read(master, 65536):
+            drawn += part
+    except OSError:  # Linux ends a terminal so
+        pass
+    os.close(master)
+    return drawn
+
+
+def test_on_a_terminal_progress_is_drawn_on_stderr_only(docs: Path) -> None:
+    (docs / "large").write_bytes(os.urandom(30_000_000))
+    master, slave = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-m", "purveyor", "sync", "docs", ":docs", "--json"],
+        stdout=subprocess.PIPE,
+        stderr=slave,
+        env={**os.environ, "TERM": "xterm", "NO_COLOR": "1", "COLUMNS": "40"},
+    ) as running:
+        os.close(slave)
+        drawn = drawn_on(master)
+        assert running.stdout is not None
+        data = json.loads(running.stdout.read())
+    assert running.returncode == 0
+    assert data["files"] == 3
+    assert b"objects" in drawn
+    assert not re.search(rb"\x1b\[3\d", drawn)  # no colours
+
+
+def test_on_a_narrow_terminal_tables_are_folded_not_cut(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PURVEYOR_STORAGE__PROVIDERS__" + "N" * 60 + "__TYPE", "sqlite")
+    master, slave = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-m", "purveyor", "providers", "list"],
+        stdout=slave,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "TERM": "xterm", "NO_COLOR": "1", "COLUMNS": "60"},
+    ) as running:
+        os.close(slave)
+        drawn = drawn_on(master).decode()
+        assert running.stderr is not None
+        assert running.stderr.read() == b""
+    assert running.returncode == 0
+    assert drawn.count("n" * 3) >= 1
+    assert "…" not in drawn
+    assert not re.search(r"\x1b\[3\d", drawn)
+    plain = re.sub(r"\x1b\[[\d;]*m", "", drawn)  # bold is no colour
+    assert all(len(line) <= 60 for line in plain.splitlines())

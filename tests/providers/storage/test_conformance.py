@@ -1,0 +1,55 @@
+"""The storage types that come with Purveyor keep the rules of the conformance kit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from purveyor.providers.storage import STORAGE_TYPES
+from purveyor.providers.storage.filesystem import FilesystemConfig, FilesystemStorage
+from purveyor.providers.storage.s3 import S3Config, S3Storage
+from purveyor.providers.storage.sqlite import SQLiteConfig, SQLiteStorage
+from purveyor.testing.conformance import StorageConformance
+
+MIB = 1024 * 1024
+
+
+@pytest.mark.requirement("S0.42")
+class TestFilesystemStorage(StorageConformance):
+    provider_class = FilesystemStorage
+
+    @pytest.fixture
+    def storage_config(self, tmp_path: Path) -> FilesystemConfig:
+        return FilesystemConfig(root=tmp_path / "root")
+
+
+@pytest.mark.requirement("S0.42")
+class TestSQLiteStorage(StorageConformance):
+    provider_class = SQLiteStorage
+
+    @pytest.fixture
+    def storage_config(self, tmp_path: Path) -> SQLiteConfig:
+        return SQLiteConfig(path=tmp_path / "objects.sqlite3")
+
+
+@pytest.mark.requirement("S0.42")
+@pytest.mark.server("seaweedfs")
+class TestS3Storage(StorageConformance):
+    provider_class = S3Storage
+    # SeaweedFS, not our code, makes a slash of a backslash.
+    odd_keys = tuple(key for key in StorageConformance.odd_keys if "\\" not in key)
+    # Its lock lets who must wait try again in steps of a second.
+    racers = 5
+
+    @pytest.fixture
+    def storage_config(self, s3_config: S3Config) -> S3Config:
+        # A large put holds so many parts in memory.
+        return s3_config.model_copy(update={"part_size": 5 * MIB, "max_concurrency": 2})
+
+
+@pytest.mark.requirement("S0.42")
+def test_no_built_in_type_is_left_out() -> None:
+    tested = {case.provider_class for case in StorageConformance.__subclasses__()}
+    missing = [row.name for row in STORAGE_TYPES if row.loaded_class not in tested]
+    assert missing == []
