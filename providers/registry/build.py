@@ -92,7 +92,7 @@ class Builder:
         metadata: Mapping[str, Any] | None,
     ) -> Registration:
         """Return the registration of an object that exists; only a provider gets a guard."""
-        cls: type[Any] = type(instance)
+        cls = cast("type[Any]", instance.__class__)
         row = self.types.of_class(self.family.name, cls)
         guard: Guard | None = None
         handle: Any = instance

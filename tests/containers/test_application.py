@@ -37,6 +37,7 @@ async def test_an_object_is_stored_with_nothing_configured(
     ).read_bytes() == b"content"
 
 
+@pytest.mark.requirement("S2.4", "S2.11")
 async def test_the_same_code_uses_another_type_when_the_environment_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -80,6 +81,7 @@ class TestLifespan:
         await container.shutdown_resources()
         assert instance.closed == 1
 
+    @pytest.mark.requirement("S2.1", "S2.19", "S2.20", "S2.26", "S2.32", "S2.47", "S4.1")
     async def test_registers_everything_and_logs_what_is_at_fault(
         self, container: Any, caplog: pytest.LogCaptureFixture
     ) -> None:
@@ -147,6 +149,20 @@ async def test_events_of_all_families_come_from_one_place(container: Any) -> Non
     async with container.lifespan():
         pass
     assert seen == ["filesystem", "sqlite", "first", "second"]
+
+
+@pytest.mark.requirement("S2.5", "S4.2")
+async def test_providers_come_and_go_while_the_application_runs(container: Any) -> None:
+    async with container.lifespan():
+        registry = container.storage.registry
+        await registry.register("late", {"type": "memory", "label": "late"})
+        assert await container.storage("late").get("key") == b"late"
+        await registry.unregister("late")
+        with pytest.raises(NotFoundError):
+            container.storage("late")
+        instance = object()
+        await registry.register_instance("existing", instance)
+        assert container.storage("existing") is instance
 
 
 class TestDefault:

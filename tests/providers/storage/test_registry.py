@@ -38,15 +38,22 @@ from purveyor.providers.storage.filesystem import FilesystemConfig, FilesystemSt
 from purveyor.providers.storage.s3 import S3Config, S3Storage
 
 
-@pytest.mark.requirement("S0.8", "S0.13", "S0.25", "S0.37", "S0.57")
+@pytest.mark.requirement("S0.8", "S0.13", "S0.25", "S0.28", "S0.33", "S0.37", "S0.57")
 def test_the_supported_providers_are_those_there_are() -> None:
     assert get_supported_providers() == ["filesystem", "s3", "sqlite"]
     assert get_supported_providers("ai") == []
 
 
-@pytest.mark.requirement("S0.3", "S0.6")
+@pytest.mark.requirement("S0.3", "S0.6", "S0.33")
 def test_a_type_has_a_config_class() -> None:
     assert get_config_class("s3") is S3Config
+
+
+@pytest.mark.requirement("S0.22", "S2.35")
+def test_a_type_is_imported_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert get_storage_class("sqlite") is get_storage_class("sqlite")
+    monkeypatch.setattr("importlib.import_module", None)  # a second import would call it
+    assert get_storage_class("sqlite").__name__ == "SQLiteStorage"
 
 
 @pytest.mark.requirement("S0.4", "S0.7")
