@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from dependency_injector import containers
 from dependency_injector import providers as di
@@ -118,7 +118,7 @@ class ApplicationContainer(containers.DeclarativeContainer):
 
     if TYPE_CHECKING:  # the instance is a PurveyorContainer
 
-        def lifespan(self) -> AbstractAsyncContextManager[PurveyorContainer]: ...
+        def lifespan(self) -> AbstractAsyncContextManager[Self]: ...
 
         @property
         def blocking(self) -> BlockingContainer: ...

@@ -1,1 +1,1 @@
-"""."""
+"""What a person or a client touches."""

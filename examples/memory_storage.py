@@ -22,8 +22,6 @@ from purveyor.providers.storage import (
     not_found,
 )
 
-CHUNK_SIZE = 1024 * 1024
-
 
 class MemoryConfig(ProviderConfig):
     """How much it may hold."""
@@ -78,7 +76,7 @@ class MemoryStorage(StorageProvider[MemoryConfig]):
         """Iterate over an object's content."""
         content, _ = self._find(key)
         check_range(start, end, len(content))
-        async for chunk in chunks_of(memoryview(content)[start:end], CHUNK_SIZE):
+        async for chunk in chunks_of(memoryview(content)[start:end]):
             yield chunk
 
     @operation

@@ -1,1 +1,1 @@
-"""."""
+"""Providers: the engine, and the families of provider types."""

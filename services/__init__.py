@@ -1,1 +1,1 @@
-"""."""
+"""Use cases over families."""

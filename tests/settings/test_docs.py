@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, get_args, get_origin
+from typing import Annotated, Any, get_args, get_origin
 
 import annotated_types
 import pytest
@@ -71,7 +71,7 @@ def type_of(field: FieldInfo) -> Any:
     kinds = [kind for kind in get_args(field.annotation) if kind is not type(None)]
     is_optional = type(None) in get_args(field.annotation)
     kind = kinds[0] if is_optional else field.annotation
-    return kind.__origin__ if hasattr(kind, "__metadata__") else kind
+    return get_args(kind)[0] if get_origin(kind) is Annotated else kind
 
 
 def default_of(field: FieldInfo) -> str:

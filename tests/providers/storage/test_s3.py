@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 from obstore.exceptions import PermissionDeniedError
+from pydantic import ValidationError
+
 from purveyor.providers.registry import guarded
 from purveyor.providers.registry.provider import Call
 from purveyor.providers.storage.base import StorageProvider
@@ -31,8 +33,6 @@ from purveyor.providers.storage.errors import (
 from purveyor.providers.storage.keys import RESERVED_PREFIX
 from purveyor.providers.storage.s3 import S3Config, S3Storage
 from purveyor.testing.servers import SeaweedFS
-from pydantic import ValidationError
-
 from tests.servers import FaultyProxy, RecordingServer
 
 MIB = 1024 * 1024

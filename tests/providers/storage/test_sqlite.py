@@ -21,6 +21,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
+
 from purveyor.providers.registry import RegistryError, guarded
 from purveyor.providers.registry.errors import InvalidStateError, UnsupportedCapabilityError
 from purveyor.providers.storage import sqlite as sqlite_module
@@ -35,7 +37,6 @@ from purveyor.providers.storage.errors import (
     StorageTimeoutError,
 )
 from purveyor.providers.storage.sqlite import SQLiteConfig, SQLiteStorage
-from pydantic import ValidationError
 
 MIB = 1024 * 1024
 PATTERN = bytes(range(251)) * (3 * MIB // 251 + 1)
