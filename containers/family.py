@@ -33,7 +33,7 @@ def registry_from_settings(
         origin = settings.origin(path)
         declared[name] = Declaration(
             provider,
-            "environment" if "PURVEYOR_" in origin else "config",
+            "environment" if _is_variable(origin) else "config",
             origin,
             functools.partial(_where, settings, path),
         )
@@ -46,6 +46,10 @@ def registry_from_settings(
         limits=settings.registry.lifecycle,
         events=events,
     )
+
+
+def _is_variable(origin: str) -> bool:
+    return origin.removeprefix(".env: ").startswith("PURVEYOR_") and ": " not in origin[6:]
 
 
 def _where(settings: Settings, provider: tuple[str, ...], path: tuple[str, ...]) -> str:

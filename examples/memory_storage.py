@@ -26,7 +26,7 @@ from purveyor.providers.storage import (
 class MemoryConfig(ProviderConfig):
     """How much it may hold."""
 
-    max_objects: int = Field(10_000, ge=1)
+    max_objects: int = Field(default=10_000, ge=1)
 
 
 @register_provider(

@@ -80,7 +80,7 @@ def _load_toml(text: str) -> Any:
 
 def _load_json(text: str) -> Any:
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=_without_twins)
     except json.JSONDecodeError as error:
         where = place(error.lineno, error.colno)
         raise _FileError(f"is no valid JSON: {error.msg} (at {where})") from None
@@ -94,7 +94,11 @@ def _load_yaml(text: str) -> Any:
     except ModuleNotFoundError:
         raise _FileError("needs PyYAML. Install it with: pip install 'purveyor[yaml]'") from None
     try:
-        loaded = yaml.safe_load(text)
+        loader = _yaml_loader(text)
+        try:
+            loaded = loader.get_single_data()
+        finally:
+            loader.dispose()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         where = f" (at {place(mark.line + 1, mark.column + 1)})" if mark else ""
@@ -107,6 +111,41 @@ def _load_yaml(text: str) -> Any:
     except ValueError:  # what looks like a date and is none
         raise _FileError("is no valid YAML: it has a date or number that is none") from None
     return {} if loaded is None else loaded
+
+
+def _without_twins(pairs: list[tuple[str, Any]]) -> Tree:
+    """Make a table of its entries; of two with one name, one would be lost unseen."""
+    table = dict(pairs)
+    if len(table) < len(pairs):
+        names = [name for name, _ in pairs]
+        twin = next(name for name in names if names.count(name) > 1)
+        raise _FileError(f"has {twin!r} twice in one table; keep one of them")
+    return table
+
+
+def _yaml_loader(text: str) -> Any:
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        """The safe loader, which refuses a name that stands twice in one table."""
+
+        def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+            seen: set[Any] = set()
+            for key_node, _ in node.value:
+                if key_node.tag == "tag:yaml.org,2002:merge":
+                    continue
+                key = key_node.value
+                if isinstance(key, str) and key in seen:
+                    mark = key_node.start_mark
+                    where = place(mark.line + 1, mark.column + 1)
+                    raise _FileError(
+                        f"has {key!r} twice in one table; keep one of them (at {where})"
+                    )
+                if isinstance(key, str):
+                    seen.add(key)
+            return super().construct_mapping(node, deep)
+
+    return Loader(text)
 
 
 def _unquoted(reason: str) -> str:
@@ -143,7 +182,9 @@ def _replaced(value: Any, keys: Keys, source: Source, variables: Mapping[str, st
                 f"names the environment variable {name}, which is not set. Set it, or give a "
                 f"default: ${{{name}:default}}"
             )
-        source.problems.append(Problem(source.label(keys), reason, keys))
+        problem = Problem(source.label(keys), reason, keys)
+        if problem not in source.problems:
+            source.problems.append(problem)
         return ""
 
     return _VARIABLE.sub(replace, value)

@@ -203,7 +203,9 @@ def _put(source: Source, keys: Keys, text: str, location: str, is_branch: IsBran
         return fault("is set twice")
     if isinstance(present, dict) and not isinstance(value, dict):
         return fault("settings below it are set too; keep one of the two")
-    branch[keys[-1]] = merged([present, cast(Tree, value)]) if present else value
+    if isinstance(present, dict):  # what is set by itself counts before what an object holds
+        value = merged([cast(Tree, present), cast(Tree, value)])
+    branch[keys[-1]] = value
     source.names[keys] = location
     return None
 

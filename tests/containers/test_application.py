@@ -67,10 +67,10 @@ class TestLifespan:
         assert unused._guard.peek().closed == 0
 
     async def test_closes_also_when_the_body_raises(self, container: Any) -> None:
+        instance = container.storage()._guard.peek()
         with pytest.raises(ZeroDivisionError):
             async with container.lifespan():
                 await container.storage().get("key")
-                instance = container.storage()._guard.peek()
                 raise ZeroDivisionError
         assert instance.closed == 1
 
@@ -119,7 +119,7 @@ class TestLifespan:
             by_name = di.Factory(Service, storage=purveyor.storage)
             second = di.Factory(Service, storage=purveyor.storage.entry("second"))
 
-        larger = Larger()
+        larger: Any = Larger()
         await larger.init_resources()
         assert await larger.by_name().storage("first").get("key") == b"one"
         assert await larger.second().storage.get("key") == b"two"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -87,7 +87,7 @@ async def test_a_plain_class_is_given_the_selector(wired: Any) -> None:
 
 def test_a_fastapi_application_depends_on_it(wired: Any) -> None:
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> Any:
+    async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
         async with wired.lifespan():
             yield
 

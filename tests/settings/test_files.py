@@ -210,3 +210,30 @@ class TestFaults:
         assert [str(problem) for problem in caught.value.problems] == [
             f"{name}: hom: unknown setting; did you mean 'home'?"
         ]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.json", '{"storage": {"providers": {"b": {"type": "s3"}, "b": {"type": "sqlite"}}}}'),
+        ("a.yaml", "storage:\n  providers:\n    b: {type: s3}\n    b: {type: sqlite}\n"),
+        ("a.toml", '[storage.providers.b]\ntype = "s3"\n[storage.providers.b]\ntype = "sqlite"\n'),
+    ],
+)
+def test_a_provider_that_stands_twice_in_a_file_is_refused(name: str, text: str) -> None:
+    Path(name).write_text(text)
+    with pytest.raises(SettingsError, match=rf"{name}: .*(twice|Cannot declare)"):
+        Settings(config_file=name)
+
+
+def test_a_yaml_merge_key_is_no_second_name() -> None:
+    text = "storage:\n  providers:\n    a: &a {type: sqlite}\n    b: {<<: *a, priority: 1}\n"
+    Path("a.yaml").write_text(text)
+    assert Settings(config_file="a.yaml").storage.providers["b"].type == "sqlite"
+
+
+def test_an_unset_variable_is_told_once_for_a_setting() -> None:
+    Path("a.toml").write_text('[storage]\ndefault = "${NOPE}/${NOPE}"\n')
+    with pytest.raises(SettingsError) as caught:
+        Settings(config_file="a.toml")
+    assert len(caught.value.problems) == 1

@@ -321,3 +321,13 @@ class TestOrigin:
         assert Settings.model_construct().origin(("storage", "providers", "b", "x")) == (
             "PURVEYOR_STORAGE__PROVIDERS__B__X"
         )
+
+
+def test_a_variable_of_its_own_counts_before_an_object_above_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PURVEYOR_STORAGE", '{"default": "a", "providers": {"a": {}}}')
+    monkeypatch.setenv("PURVEYOR_STORAGE__DEFAULT", "b")
+    settings = Settings()
+    assert settings.storage.default == "b"
+    assert list(settings.storage.providers) == ["a"]

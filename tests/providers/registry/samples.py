@@ -57,7 +57,7 @@ class SampleConfig(ProviderConfig):
 
     backend: Backend = Field(default_factory=Backend)
     label: str = ""
-    port: int = Field(1, ge=1, le=65535)
+    port: int = Field(default=1, ge=1, le=65535)
     password: SecretStr | None = None
     pipelines_of_its_own: bool = False
 

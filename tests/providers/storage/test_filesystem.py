@@ -9,6 +9,7 @@ import shutil
 import stat
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -496,15 +497,14 @@ def as_nobody(root: Path, *calls: str) -> list[str]:
 
 
 @pytest.fixture
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A root with an object, in a folder that every account may enter."""
-    base = tmp_path_factory.mktemp("shared")
-    for folder in (base, base.parent, base.parent.parent):
-        folder.chmod(folder.stat().st_mode | 0o111)
-    root = base / "root"
-    (root / "folder").mkdir(parents=True)
-    (root / "folder/object").write_bytes(b"x")
-    return root
+def shared() -> Iterator[Path]:
+    """A root with an object, in a folder that every account may enter: pytest's own are not."""
+    with tempfile.TemporaryDirectory() as base:
+        Path(base).chmod(0o711)
+        root = Path(base) / "root"
+        (root / "folder").mkdir(parents=True)
+        (root / "folder/object").write_bytes(b"x")
+        yield root
 
 
 def test_an_object_of_another_account_is_permission_denied(shared: Path):
