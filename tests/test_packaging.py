@@ -108,6 +108,6 @@ class TestInstalledWithoutExtras:
         done = self.run(python, "-m", "purveyor", "check", cwd=tmp_path)
         assert done.returncode == 2
         assert done.stderr.strip().splitlines() == [
-            "error: the command line needs typer and rich. Install them with: "
+            "error: the command line needs an extra: 'typer' is not installed. Install it with: "
             "pip install 'purveyor[cli]'"
         ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -66,6 +66,7 @@ class Builder:
         settings = settings_of(name, config, type)
         row = self._type_of(name, settings, config)
         model = self.model(name, row, config, settings, where)
+        row = self.types.find(self.family.name, row.name) or row  # its import may tell more of it
         guard = self._guard(name, row.loaded_class, model, settings.timeout)
         return Registration(
             name=name,
@@ -88,7 +89,7 @@ class Builder:
         *,
         source: str,
         origin: str,
-        capabilities: frozenset[str] | None,
+        capabilities: Iterable[str] | None,
         metadata: Mapping[str, Any] | None,
     ) -> Registration:
         """Return the registration of an object that exists; only a provider gets a guard."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Awaitable, Callable, Generator, Mapping
+from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
@@ -152,7 +152,7 @@ class ProviderRegistry(Lifecycle[ProviderT]):
         name: str,
         instance: ProviderT,
         *,
-        capabilities: frozenset[str] | None = None,
+        capabilities: Iterable[str] | None = None,
         source: str = "api",
         metadata: Mapping[str, Any] | None = None,
     ) -> ProviderT:

@@ -240,7 +240,11 @@ class ProviderTypes:
                     continue
                 known = self._types[row.family, taken]
                 if known.same_as(row) and known.name == row.name:
-                    return known
+                    if known.description or known.capabilities or row.provider_class is None:
+                        return known
+                    # An entry point names the class; its decorator says what it is.
+                    row = replace(row, distribution=known.distribution, origin=known.origin)
+                    continue
                 raise AlreadyExistsError(
                     f"Provider type already registered: {row.family} type {name!r} is "
                     f"{known.path} from {_origin(known)}; refused is {row.path} from "

@@ -302,7 +302,7 @@ class StorageTransaction:
     def put(
         self,
         key: str,
-        data: bytes,
+        data: bytes | bytearray | memoryview,
         *,
         overwrite: bool = True,
         content_type: str | None = None,

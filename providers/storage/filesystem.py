@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ClassVar, ParamSpec, TypeVar
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_serializer, field_validator
 
 from ..registry.provider import Call, ProviderConfig, home_of, name_of, operation
 from .base import (
@@ -67,7 +67,7 @@ class FilesystemConfig(ProviderConfig):
     `PURVEYOR_HOME`; a relative path is taken from the current folder."""
     fsync: bool = False
     """Whether an object is on the disk itself before `put` returns, to survive a power cut."""
-    file_mode: int = Field(0o600, ge=0o400, le=0o777)
+    file_mode: int = Field(default=0o600, ge=0o400, le=0o777)
     """Permissions of new files, as octal text (`0640`); folders may also be entered by whom
     files may be read by."""
 
@@ -77,6 +77,10 @@ class FilesystemConfig(ProviderConfig):
         if root == Path():
             root = home_of(info) / "storage" / name_of(info, "filesystem")
         return root.expanduser().absolute()
+
+    @field_serializer("file_mode")
+    def _show_octal(self, mode: int) -> str:
+        return f"{mode:04o}"
 
     @field_validator("file_mode", mode="before")
     @classmethod

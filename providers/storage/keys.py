@@ -20,7 +20,8 @@ def check_key(key: str) -> str:
 
     A key is 1 to 1,024 bytes of UTF-8, made of parts joined by ``/``. A part is 1 to 255
     bytes, is neither ``.`` nor ``..``, does not begin with ``.purveyor-`` and holds no control
-    character (U+0000 to U+001F, U+007F). Everything else is allowed and kept as it is:
+    character (U+0000 to U+001F, U+007F) and none of U+FFFE and U+FFFF, which XML cannot carry
+    and so S3 cannot list. Everything else is allowed and kept as it is:
     spaces, ``%``, ``#``, ``?``, backslashes, any script, both Unicode normal forms.
 
     Raises:
@@ -65,8 +66,8 @@ def _fault(key: str) -> str | None:
         return "it cannot be encoded as UTF-8"
     if len(encoded) > MAX_KEY_BYTES:
         return f"it has {len(encoded)} bytes of UTF-8, at most {MAX_KEY_BYTES} are allowed"
-    if not key.isprintable() and any(ord(char) < 0x20 or char == "\x7f" for char in key):
-        return "it holds a control character"
+    if not key.isprintable() and any(char < " " or char in "\x7f\ufffe\uffff" for char in key):
+        return "it holds a control character, or one that is none (U+FFFE, U+FFFF)"
     for part in key.split("/"):
         if part == "":
             return "it begins or ends with '/' or holds '//'"

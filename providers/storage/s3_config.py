@@ -43,9 +43,9 @@ class S3Config(ProviderConfig):
     region: str = "us-east-1"
     endpoint_url: str | None = None
     """``http(s)://host[:port]`` of a service other than Amazon's."""
-    access_key: SecretStr | None = Field(None, min_length=1)
-    secret_key: SecretStr | None = Field(None, min_length=1)
-    session_token: SecretStr | None = Field(None, min_length=1)
+    access_key: SecretStr | None = Field(default=None, min_length=1)
+    secret_key: SecretStr | None = Field(default=None, min_length=1)
+    session_token: SecretStr | None = Field(default=None, min_length=1)
     storage_class: str | None = None
     """Storage class of what is put (``STANDARD_IA``); copies get the bucket's default."""
     prefix: str = ""
@@ -53,17 +53,17 @@ class S3Config(ProviderConfig):
     path_style: bool | None = None
     """``host/bucket/key`` rather than ``bucket.host/key``. By default so with an
     ``endpoint_url``, and where the bucket's name has a dot, which TLS does not bear."""
-    connect_timeout: float = Field(5.0, gt=0, le=300)
+    connect_timeout: float = Field(default=5.0, gt=0, le=300)
     """Seconds."""
-    request_timeout: float = Field(60.0, gt=0, le=3600)
+    request_timeout: float = Field(default=60.0, gt=0, le=3600)
     """Seconds in which a request must be answered; a long answer may go on for as long as it
     never pauses so long. On a slow line, ``part_size`` times ``max_concurrency`` bytes must get
     through in that time."""
-    max_retries: int = Field(2, ge=0, le=10)
+    max_retries: int = Field(default=2, ge=0, le=10)
     """How often a request that failed on the way or with a server error is sent again."""
-    part_size: int = Field(8 * MIB, ge=5 * MIB, le=5 * 1024 * MIB)
+    part_size: int = Field(default=8 * MIB, ge=5 * MIB, le=5 * 1024 * MIB)
     """Bytes of one part of a large upload. S3 allows 10,000 parts: 80 GiB with the default."""
-    max_concurrency: int = Field(8, ge=1, le=64)
+    max_concurrency: int = Field(default=8, ge=1, le=64)
     """Parts on their way at once; a large put holds that many in memory."""
 
     @field_validator("bucket")

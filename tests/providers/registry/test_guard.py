@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from purveyor.providers.registry import (
+    Call,
     ConnectionFailedError,
     CreationFailedError,
     InUseError,
@@ -137,7 +138,7 @@ class TestConnecting:
         self, backend: Backend
     ) -> None:
         class Defective(Sample):
-            def _translate(self, *_: object) -> None:
+            def _translate(self, error: Exception, call: Call) -> Exception | None:
                 raise KeyError("defect")
 
         backend.connect = raising(OSError("no route"))

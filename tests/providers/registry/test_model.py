@@ -138,5 +138,5 @@ TestComparison.settings = settings(
     stateful_step_count=30,
     deadline=None,
     database=None,
-    suppress_health_check=list(HealthCheck),
+    suppress_health_check=[*HealthCheck.__members__.values()],
 )

@@ -8,6 +8,7 @@ import json
 import sys
 import textwrap
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,11 +38,11 @@ def row(name: str, path: str, **traits: Any) -> ProviderType:
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder on the path, whose modules are forgotten in the end."""
     monkeypatch.syspath_prepend(tmp_path)
     known = set(sys.modules)
-    yield tmp_path  # type: ignore[misc]
+    yield tmp_path
     for name in set(sys.modules) - known:
         del sys.modules[name]
 
@@ -234,8 +235,12 @@ class TestImportMap:
         path = f"{Sample.__module__}:{Sample.__qualname__}"
         types.add(row("sample", path))
         mapped = types.add(row("twice", path))
+        register_provider("twice", types=types, capabilities={"search"})(Sample)
+        found = types.get("storage", "twice")
+        assert found.same_as(mapped)
+        assert (found.origin, found.capabilities) == (mapped.origin, {"search"})
         register_provider("twice", types=types)(Sample)
-        assert types.get("storage", "twice") is mapped
+        assert types.get("storage", "twice") is found
 
     @pytest.mark.requirement("S2.14", "S2.29", "S2.41")
     def test_a_broken_module_keeps_its_real_traceback(

@@ -179,6 +179,11 @@ async def test_files_are_for_their_owner_only(storage: FilesystemStorage, root: 
     assert mode_of(root / "folder") == 0o700
 
 
+def test_file_mode_is_shown_as_octal_text(tmp_path: Path):
+    config = FilesystemConfig(root=tmp_path, file_mode=0o640)
+    assert config.model_dump()["file_mode"] == "0640"
+
+
 @pytest.mark.parametrize(
     ("file_mode", "folder_mode"), [("0640", 0o750), ("0644", 0o755), ("0400", 0o700)]
 )

@@ -68,6 +68,8 @@ def test_the_longest_key_has_1024_bytes():
         ("a\nb", "control character"),
         ("a\x1fb", "control character"),
         ("a\x7fb", "control character"),
+        ("a\uffffb", "U+FFFF"),
+        ("a\ufffeb", "U+FFFE"),
         (".purveyor-", "are reserved"),
         ("a/.purveyor-x/b", "are reserved"),
         ("p" * 256, "a part has 256 bytes, at most 255"),

@@ -131,7 +131,7 @@ async def test_the_bucket_goes_into_host_or_path(
     changes: dict[str, Any], virtual_host: bool, url: str | None
 ):
     async with S3Storage(config(**changes)) as storage:
-        client = storage._store.config
+        client: dict[str, Any] = {**storage._store.config}
     assert str(client["virtual_hosted_style_request"]).lower() == str(virtual_host).lower()
     assert client.get("endpoint_url_s3") == url
 
