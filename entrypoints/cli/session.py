@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import signal
 import sys
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -63,11 +65,29 @@ class Session:
         """Await ``work`` with a container, whose providers are closed in the end."""
 
         async def inside() -> ResultT:
+            _cancel_on_interrupt()
             container = ApplicationContainer(settings=self.settings())
             async with container.lifespan():
                 return await work(container)
 
         return asyncio.run(inside())
+
+
+def _cancel_on_interrupt() -> None:
+    """
+    Let Ctrl-C cancel the running task, between two steps of the loop; a second one ends at once.
+
+    What asyncio does by itself interrupts the loop in the middle of a step.
+    """
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+
+    def interrupt() -> None:
+        loop.remove_signal_handler(signal.SIGINT)
+        if task is not None:
+            task.cancel()
+
+    with suppress(NotImplementedError, ValueError):  # on Windows, and in threads
+        loop.add_signal_handler(signal.SIGINT, interrupt)
 
 
 class CommandGroup(TyperGroup):
@@ -115,5 +135,5 @@ def start_logging(*, verbose: bool) -> None:
     logger.handlers[:] = [handler]
     logger.setLevel(logging.DEBUG if verbose else logging.WARNING)
     # The registry logs what it also raises.
-    registry = logging.getLogger("purveyor.providers.registry.registry")
+    registry = logging.getLogger("purveyor.providers.registry")
     registry.setLevel(logging.NOTSET if verbose else logging.CRITICAL)

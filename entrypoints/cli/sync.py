@@ -72,7 +72,7 @@ def sync_command(
             result = session.run(work)
     except (KeyboardInterrupt, asyncio.CancelledError):
         complain(
-            f"interrupted: {done.copied} objects are copied and whole, nothing is half-written. "
+            f"interrupted: copied whole so far: {done.copied}; nothing is half-written. "
             "Run the same command again to go on."
         )
         raise typer.Exit(INTERRUPTED) from None
