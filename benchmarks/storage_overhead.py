@@ -82,6 +82,8 @@ class BareSQLite:
 
     def _run(self, path: str) -> None:
         connection = sqlite3.connect(path, isolation_level=None)
+        for pragma in ("page_size=8192", "secure_delete=FAST"):  # as ours has them
+            connection.execute(f"PRAGMA {pragma}")
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=NORMAL")
         connection.execute("CREATE TABLE objects (key TEXT PRIMARY KEY, data BLOB)")

@@ -175,7 +175,7 @@ class SQLiteStorage(StorageProvider[SQLiteConfig]):
 
     async def get(self, key: str, *, start: int = 0, end: int | None = None) -> bytes:
         check_key(key)
-        data = await self._reader.run(partial(jobs.read, key=key, start=start, end=end))
+        data = await self._reader.run(lambda connection: jobs.read(connection, key, start, end))
         if data is not None:
             return data
         return b"".join([block async for block in self._read_blocks(key, start, end)])

@@ -195,15 +195,16 @@ def _taken(key: str) -> ObjectExistsError:
 
 def read(
     connection: sqlite3.Connection,
-    *,
     key: str,
     start: int,
     end: int | None,
+    *,
     limit: int = WHOLE_LIMIT,
 ) -> bytes | None:
     """Return what is asked of an object, None when that is more than ``limit`` bytes."""
     version, size, data = content_of(connection, key=key)
-    check_range(start, end, size)
+    if start or end is not None:
+        check_range(start, end, size)
     if data is not None:
         return data[start:end]
     end = size if end is None else min(end, size)

@@ -7,7 +7,7 @@ import contextlib
 import sqlite3
 import threading
 from collections.abc import Callable, Iterable
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any, TypeAlias, TypeVar
 
 from ..registry.errors import InvalidStateError
@@ -126,12 +126,13 @@ class SQLiteWorker:
             jobs: list[Job[Any]] = []
             futures: list[asyncio.Future[Any] | None] = []
             item = queue.get()
-            while item is not None:
-                jobs.append(item[0])
-                futures.append(item[1])
-                if len(jobs) == MAX_BATCH or queue.empty():
-                    break
-                item = queue.get()
+            with contextlib.suppress(Empty):
+                while item is not None:
+                    jobs.append(item[0])
+                    futures.append(item[1])
+                    if len(jobs) == MAX_BATCH:
+                        break
+                    item = queue.get_nowait()
             if jobs:
                 self._deliver(futures, self._run(connection, jobs))
             if item is None:
@@ -152,7 +153,8 @@ class SQLiteWorker:
         except sqlite3.Error as error:
             return [(None, error)] * len(jobs)
         try:
-            outcomes = [self._attempt(connection, job) for job in jobs]
+            attempt = self._attempt if self._writes else _read
+            outcomes = [attempt(connection, job) for job in jobs]
             connection.execute("COMMIT")
             return outcomes
         except Exception as error:  # the transaction is lost as a whole: disk full, I/O error
@@ -164,18 +166,15 @@ class SQLiteWorker:
         return [self._run(connection, [job])[0] for job in jobs]
 
     def _attempt(self, connection: sqlite3.Connection, job: Job[Any]) -> _Outcome:
-        if self._writes:
-            connection.execute("SAVEPOINT job")
+        connection.execute("SAVEPOINT job")
         try:
             outcome: _Outcome = job(connection), None
         except Exception as error:
             if not connection.in_transaction:
                 raise
-            if self._writes:
-                connection.execute("ROLLBACK TO job")
+            connection.execute("ROLLBACK TO job")
             outcome = None, error
-        if self._writes:
-            connection.execute("RELEASE job")
+        connection.execute("RELEASE job")
         return outcome
 
     def _deliver(
@@ -183,6 +182,15 @@ class SQLiteWorker:
     ) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
             self._loop.call_soon_threadsafe(_settle, futures, outcomes)
+
+
+def _read(connection: sqlite3.Connection, job: Job[Any]) -> _Outcome:
+    try:
+        return job(connection), None
+    except Exception as error:
+        if not connection.in_transaction:
+            raise
+        return None, error
 
 
 def _settle(futures: Iterable[asyncio.Future[Any] | None], outcomes: Iterable[_Outcome]) -> None:
