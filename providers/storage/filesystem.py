@@ -6,8 +6,8 @@ import asyncio
 import contextlib
 import errno
 import itertools
+import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar, TypeVarTuple, cast
 
@@ -31,6 +31,7 @@ from .errors import (
     StorageRootNotFoundError,
 )
 from .filesystem_files import Draft, Reader
+from .filesystem_threads import Threads
 from .filesystem_tree import POSIX, FileTree, info_of
 from .filesystem_walk import walk
 from .keys import check_key, check_prefix
@@ -101,7 +102,7 @@ class FilesystemStorage(StorageProvider[FilesystemConfig]):
 
     def __init__(self, config: FilesystemConfig) -> None:
         super().__init__(config)
-        self._pool: ThreadPoolExecutor | None = None
+        self._threads: Threads | None = None
         self._opened_tree: FileTree | None = None
         self._drafts: set[Draft] = set()
 
@@ -109,22 +110,20 @@ class FilesystemStorage(StorageProvider[FilesystemConfig]):
         if not POSIX:
             raise StorageError("The filesystem storage needs a POSIX system (Linux, macOS).")
         config = self.config
-        self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="purveyor-filesystem")
+        self._threads = Threads(_THREADS, "purveyor-filesystem")
+        # Dropped unclosed, as when its event loop is gone, it must not leave its threads behind.
+        weakref.finalize(self, self._threads.abandon)
         self._opened_tree = await self._run(FileTree, config.root, config.file_mode, config.fsync)
 
     async def _close(self) -> None:
-        pool, self._pool = self._pool, None
+        threads, self._threads = self._threads, None
         tree, self._opened_tree = self._opened_tree, None
-
-        def end() -> None:
-            if pool is not None:
-                pool.shutdown()
-            for draft in self._drafts:  # of puts that were under way
-                draft.discard()
-            if tree is not None:
-                tree.close()
-
-        await asyncio.to_thread(end)
+        if threads is not None:
+            await threads.end()
+        for draft in self._drafts:  # of puts that were under way
+            draft.discard()
+        if tree is not None:
+            tree.close()
 
     async def check_health(self) -> None:
         """See that the folder opened is still the one of its name, and can be written."""
@@ -144,9 +143,9 @@ class FilesystemStorage(StorageProvider[FilesystemConfig]):
 
     async def _run(self, function: Callable[[*ArgsT], ResultT], *args: *ArgsT) -> ResultT:
         """Run in a thread; a caller that is cancelled, once or again, waits for the step to end."""
-        if self._pool is None:
+        if self._threads is None:
             raise self._closed()
-        step = asyncio.get_running_loop().run_in_executor(self._pool, function, *args)
+        step = self._threads.run(function, *args)
         try:
             return await asyncio.shield(step)
         except asyncio.CancelledError:
@@ -186,7 +185,7 @@ class FilesystemStorage(StorageProvider[FilesystemConfig]):
         try:
             yield draft
         finally:
-            if self._pool is not None:  # or closing discards it
+            if self._threads is not None:  # or closing discards it
                 self._drafts.discard(draft)
                 await self._run(draft.discard)
 

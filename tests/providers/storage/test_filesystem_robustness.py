@@ -58,6 +58,12 @@ def open_files() -> int:
         pytest.skip("this system does not list open files")
 
 
+async def until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not holds():  # noqa: ASYNC110 - what is awaited happens in a thread
+            await asyncio.sleep(0.005)
+
+
 async def two_chunks() -> AsyncIterator[bytes]:
     yield b"one"
     yield b"two"
@@ -153,6 +159,25 @@ async def test_a_cancelled_cleanup_is_finished(
     assert open_files() == before
 
 
+async def test_calls_cancelled_at_any_moment_leave_nothing(storage: FilesystemStorage, root: Path):
+    await storage.put("key", bytes(MIB))
+    before = open_files()
+    calls: list[Callable[[], Any]] = [
+        lambda: storage.put("folder/new", two_chunks(), overwrite=False),
+        lambda: storage.copy("key", "folder/new"),
+        lambda: storage.get("key"),
+    ]
+    for turn in range(150):
+        task = asyncio.ensure_future(calls[turn % 3]())
+        for _ in range(turn // 3 % 12):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await storage.delete("folder/new")
+    assert open_files() == before
+    assert files_below(root) == ["key"]
+
+
 @pytest.mark.parametrize("operation", ["stream", "copy"])
 async def test_a_read_cancelled_while_opening_closes_the_file(
     storage: FilesystemStorage, root: Path, monkeypatch: pytest.MonkeyPatch, operation: str
@@ -221,6 +246,28 @@ async def test_without_a_guard_a_closed_storage_says_so(root: Path):
     for call in (storage.get("key"), storage.put("key", two_chunks()), storage.stats()):
         with pytest.raises(InvalidStateError, match="not connected"):
             await call
+
+
+async def test_the_threads_end_with_the_storage(root: Path):
+    before = threading.active_count()
+    async with FilesystemStorage(FilesystemConfig(root=root)) as storage:
+        await storage.put("key", b"x")
+        assert threading.active_count() > before
+    await until(lambda: threading.active_count() == before)
+
+
+def test_a_storage_dropped_with_its_loop_leaves_no_thread_and_no_file_open(root: Path):
+    async def use() -> None:
+        storage = FilesystemStorage(FilesystemConfig(root=root))
+        await storage.initialize()
+        await storage.put("key", b"x")
+
+    asyncio.run(asyncio.sleep(0))
+    files, threads = open_files(), threading.active_count()
+    asyncio.run(use())
+    gc.collect()
+    asyncio.run(until(lambda: threading.active_count() == threads))
+    assert open_files() == files
 
 
 # -- at the same time --------------------------------------------------------------------
