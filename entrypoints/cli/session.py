@@ -134,6 +134,5 @@ def start_logging(*, verbose: bool) -> None:
     logger = logging.getLogger("purveyor")
     logger.handlers[:] = [handler]
     logger.setLevel(logging.DEBUG if verbose else logging.WARNING)
-    # The registry logs what it also raises.
-    registry = logging.getLogger("purveyor.providers.registry")
-    registry.setLevel(logging.NOTSET if verbose else logging.CRITICAL)
+    if not verbose:  # the registry logs what it also raises
+        handler.addFilter(lambda record: not record.name.startswith("purveyor.providers.registry"))

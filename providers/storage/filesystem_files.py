@@ -79,9 +79,8 @@ class Draft:
                 with contextlib.suppress(OSError):
                     os.unlink(self._beside, dir_fd=self._folder)
             self._tree.leave(self._folder)
-        if not self._placed:
-            self._placed = True
-            self._tree.remove_empty_folders(self._key)
+            if not self._placed:
+                self._tree.remove_empty_folders(self._key)
 
 
 class Reader:

@@ -28,14 +28,11 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(autouse=True)
 def _restored_logging() -> Iterator[None]:
-    loggers = [
-        logging.getLogger(name) for name in ("purveyor", "purveyor.providers.registry.registry")
-    ]
-    before = [(logger, logger.level, logger.handlers[:]) for logger in loggers]
+    logger = logging.getLogger("purveyor")
+    level, handlers = logger.level, logger.handlers[:]
     yield
-    for logger, level, handlers in before:
-        logger.setLevel(level)
-        logger.handlers[:] = handlers
+    logger.setLevel(level)
+    logger.handlers[:] = handlers
 
 
 @pytest.fixture
