@@ -52,6 +52,10 @@ _NAMED = {
 """Calls about one provider, which a view for a pipeline allows for the pipeline's own only."""
 
 
+_UNSEEN: dict[str, Any] = {"get": None, "has": False}
+"""What a view for a pipeline answers of another's provider where asking is no mistake."""
+
+
 class RegistryView(Generic[ProviderT]):
     """
     A registry as one role sees it, or one pipeline, or both.
@@ -95,6 +99,8 @@ class RegistryView(Generic[ProviderT]):
                 if name is None and call != "set_default":
                     name = registry.default_name()
                 if name is not None and registry.has(name) and not registry.serves(name, pipeline):
+                    if call in _UNSEEN:
+                        return _UNSEEN[call]
                     raise PermissionDeniedError(
                         f"Provider {name!r} is not assigned to the pipeline {pipeline!r}. Add the "
                         "pipeline to its pipelines setting.",

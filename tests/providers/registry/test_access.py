@@ -81,6 +81,8 @@ class TestPipelines:
             ):
                 getattr(weekly, call)("nightly-only")
         assert weekly.get("nobody") is None
+        assert weekly.get("nightly-only") is None
+        assert not weekly.has("nightly-only")
         assert weekly.default_name
         assert repr(weekly) == "<admin view of the storage registry for pipeline 'weekly'>"
 
