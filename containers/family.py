@@ -43,7 +43,7 @@ def registry_from_settings(
         declared=declared,
         default=of_family.default,
         home=settings.home,
-        limits=settings.registry.lifecycle,
+        settings=settings.registry,
         events=events,
     )
 

@@ -9,6 +9,7 @@ from .branches import (
     FamilySettings,
     HealthSettings,
     LifecycleSettings,
+    PluginSettings,
     ProviderSettings,
     RegistrySettings,
 )
@@ -23,6 +24,7 @@ __all__ = [
     "FamilySettings",
     "HealthSettings",
     "LifecycleSettings",
+    "PluginSettings",
     "Problem",
     "ProviderSettings",
     "RegistrySettings",

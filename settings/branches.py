@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Self, TypeVar, cast
+from typing import Annotated, Any, Literal, Self, TypeVar, cast
 
 from pydantic import (
     BaseModel,
@@ -25,6 +25,7 @@ __all__ = [
     "HealthSettings",
     "LifecycleSettings",
     "OptionalPath",
+    "PluginSettings",
     "ProviderSettings",
     "RegistrySettings",
     "RequiredPath",
@@ -75,6 +76,7 @@ Seconds = Annotated[
     float, BeforeValidator(_no_boolean), Field(gt=0, le=31_536_000, allow_inf_nan=False)
 ]
 Count = Annotated[int, BeforeValidator(_no_boolean)]
+Factor = Annotated[float, BeforeValidator(_no_boolean), Field(le=1000, allow_inf_nan=False)]
 RequiredPath = Annotated[Path, BeforeValidator(_path)]
 OptionalPath = Annotated[Path | None, BeforeValidator(_optional_path)]
 
@@ -114,6 +116,20 @@ class BreakerSettings(_Branch):
     reset_on_success: bool = Field(
         default=True, description="Whether a success while closed forgets the failures."
     )
+    probe_ttl: Seconds = Field(
+        default=60.0, description="Seconds after which a probe without an answer loses its place."
+    )
+    recovery_factor: Factor = Field(
+        default=1.0,
+        ge=1.0,
+        description="What the wait is multiplied by at each trip soon after the last one.",
+    )
+    recovery_cap: Seconds = Field(
+        default=3600.0, description="Seconds the wait grows to at most; never below the first wait."
+    )
+    recovery_jitter: Factor = Field(
+        default=0.0, ge=0.0, le=1.0, description="Part of the wait that chance may add to it."
+    )
 
 
 class HealthSettings(_Branch):
@@ -126,6 +142,35 @@ class HealthSettings(_Branch):
     retries: Count = Field(
         default=1, ge=0, le=10, description="Further attempts before a check counts as failed."
     )
+    monitor: bool = Field(
+        default=True,
+        description="Whether providers that are in use or required are checked in the background.",
+    )
+    jitter: Factor = Field(
+        default=0.1,
+        ge=0.0,
+        le=0.5,
+        description="Part of the interval by which chance may move a check.",
+    )
+    max_concurrent: Count = Field(
+        default=32, ge=1, le=1000, description="Checks under way at most, all providers together."
+    )
+    unhealthy_threshold: Count = Field(
+        default=2,
+        ge=1,
+        le=100,
+        description="Failed checks in a row until a provider is unhealthy; until then degraded.",
+    )
+    healthy_threshold: Count = Field(
+        default=1,
+        ge=1,
+        le=100,
+        description="Good checks in a row until an unhealthy provider is healthy again.",
+    )
+    stale_after: Factor = Field(
+        default=3.0, ge=1.0, description="Intervals after which a result says nothing any more."
+    )
+    history: Count = Field(default=20, ge=1, le=1000, description="Results kept of each provider.")
 
 
 class ProviderSettings(_Branch):
@@ -223,6 +268,40 @@ class DiscoverySettings(_Branch):
     )
 
 
+class PluginSettings(_Branch):
+    """Which plugins may run, and how far they are trusted."""
+
+    allowed: Names = Field(
+        default=(), description="Names of the plugins that may run; `*` is every pinned one."
+    )
+    pins: OptionalPath = Field(
+        default=None,
+        description="The file of pins; `pins.json` in the folder of plugins without it.",
+    )
+    isolation: Literal["process", "in_process"] = Field(
+        default="process",
+        description="`process`: each in a process of its own; `in_process`: trusted like the "
+        "application itself.",
+    )
+    memory: Count = Field(
+        default=512 * 1024 * 1024,
+        ge=64 * 1024 * 1024,
+        description="Bytes of address space a plugin's process may use.",
+    )
+    cpu_seconds: Count = Field(
+        default=3600, ge=1, description="Seconds of processor time a plugin's process may use."
+    )
+    open_files: Count = Field(
+        default=64, ge=16, le=65536, description="Files a plugin's process may have open."
+    )
+    network: bool = Field(
+        default=False, description="Whether a plugin's process may use the network."
+    )
+    start_timeout: Seconds = Field(
+        default=10.0, description="Seconds a plugin's process may take to start."
+    )
+
+
 class LifecycleSettings(_Branch):
     """How long starting and ending may take."""
 
@@ -243,6 +322,10 @@ class RegistrySettings(_Branch):
     discovery: DiscoverySettings = Field(
         default_factory=DiscoverySettings,
         description="Where providers are found beside the settings.",
+    )
+    plugins: PluginSettings = Field(
+        default_factory=PluginSettings,
+        description="Which plugins may run, and how far they are trusted.",
     )
     health: HealthSettings = Field(
         default_factory=HealthSettings, description="How providers are checked."

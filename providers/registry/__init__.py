@@ -7,6 +7,7 @@ It knows no family, no SDK and no framework.
 from __future__ import annotations
 
 from .access import RegistryView, Role
+from .breaker import BreakerState, CircuitBreaker, Transition
 from .discovery import LoadReport, LoadRow, Outcome
 from .errors import (
     AlreadyExistsError,
@@ -31,19 +32,33 @@ from .errors import (
     UnsupportedCapabilityError,
 )
 from .events import (
+    CircuitBreakerClosed,
+    CircuitBreakerHalfOpened,
+    CircuitBreakerOpened,
+    DiscoveryFailed,
     Event,
     Events,
+    HealthStatusChanged,
+    LeaseDenied,
     ProviderErrorOccurred,
+    ProviderFailedOver,
     ProviderRegistered,
+    ProviderReloaded,
     ProviderUnregistered,
 )
 from .extras import import_extra
 from .guard import Lease
 from .guarded import guarded
-from .health import HealthResult, HealthStatus
 from .lifecycle import lifetime
-from .metadata import Capability, ProviderInfo, ProviderMetadata, Status
-from .provider import Call, Provider, ProviderConfig, operation
+from .metadata import (
+    Capability,
+    HealthResult,
+    HealthStatus,
+    ProviderInfo,
+    ProviderMetadata,
+    Status,
+)
+from .provider import Call, Composite, Provider, ProviderConfig, operation
 from .registration import Declaration
 from .registry import ProviderRegistry
 from .shutdown import ShutdownReport
@@ -51,18 +66,26 @@ from .types import Family, ProviderType, ProviderTypes, default_types, register_
 
 __all__ = [
     "AlreadyExistsError",
+    "BreakerState",
     "Call",
     "Capability",
+    "CircuitBreaker",
+    "CircuitBreakerClosed",
+    "CircuitBreakerHalfOpened",
+    "CircuitBreakerOpened",
     "CircuitOpenError",
+    "Composite",
     "ConnectionFailedError",
     "CreationFailedError",
     "CredentialError",
     "Declaration",
+    "DiscoveryFailed",
     "Event",
     "Events",
     "Family",
     "HealthResult",
     "HealthStatus",
+    "HealthStatusChanged",
     "HookFailedError",
     "ImportFailedError",
     "InUseError",
@@ -70,6 +93,7 @@ __all__ = [
     "InvalidNameError",
     "InvalidStateError",
     "Lease",
+    "LeaseDenied",
     "LoadReport",
     "LoadRow",
     "NotFoundError",
@@ -81,10 +105,12 @@ __all__ = [
     "ProviderConfig",
     "ProviderError",
     "ProviderErrorOccurred",
+    "ProviderFailedOver",
     "ProviderInfo",
     "ProviderMetadata",
     "ProviderRegistered",
     "ProviderRegistry",
+    "ProviderReloaded",
     "ProviderType",
     "ProviderTypes",
     "ProviderUnregistered",
@@ -95,6 +121,7 @@ __all__ = [
     "ShutdownReport",
     "ShuttingDownError",
     "Status",
+    "Transition",
     "UnsupportedCapabilityError",
     "default_types",
     "guarded",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import functools
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,12 +11,14 @@ from typing import Any, cast
 
 from pydantic import BaseModel, ValidationError
 
-from ...settings import LifecycleSettings, ProviderSettings, explain
+from ...settings import ProviderSettings, RegistrySettings, explain
+from .breaker import CircuitBreaker, Transition
+from .connection import AnyProvider, Blueprint
 from .errors import InvalidConfigError, RegistryError, nearest_first
 from .guard import Guard
 from .guarded import Guarded, guarded_class
 from .metadata import capability_set
-from .provider import Provider
+from .provider import Composite, Provider
 from .registration import Registration
 from .types import Family, ProviderType, ProviderTypes
 from .validation import validated_config
@@ -35,15 +38,23 @@ class Builder:
         family: The family they are of.
         types: The provider types there are.
         home: Folder below which types keep their data by default.
-        limits: Seconds for connecting and closing.
+        settings: Tells the settings in force for all registries.
+        lookup: Finds a provider of the family by name, for those made of others.
+        prepare: Starts what a provider of that name depends on.
         on_failure: Told of the failures of every instance made here.
+        on_transition: Told of what the circuit breakers do.
+        clock: Seconds that only grow, for the circuit breakers.
     """
 
     family: Family
     types: ProviderTypes
     home: Path
-    limits: LifecycleSettings
+    settings: Callable[[], RegistrySettings]
+    lookup: Callable[[str], Any]
+    prepare: Callable[[str], Awaitable[None]]
     on_failure: Callable[[Guard, RegistryError], None]
+    on_transition: Callable[[CircuitBreaker, Transition], None]
+    clock: Callable[[], float]
 
     def registration(
         self,
@@ -67,7 +78,7 @@ class Builder:
         row = self._type_of(name, settings, config)
         model = self.model(name, row, config, settings, where)
         row = self.types.find(self.family.name, row.name) or row  # its import may tell more of it
-        guard = self._guard(name, row.loaded_class, model, settings.timeout)
+        guard = self.guard(self.blueprint(name, row, model, settings), settings)
         return Registration(
             name=name,
             family=self.family.name,
@@ -100,7 +111,7 @@ class Builder:
         if issubclass(cls, Guarded):
             guard = instance._guard
         elif issubclass(cls, Provider):
-            guard = self._guard(name, lambda _: instance, None, None)
+            guard = self.guard(self._blueprint(name, lambda _: instance), ProviderSettings())
             handle = guarded_class(cast("type[Provider[Any]]", cls))(guard)
         of_type: frozenset[str] = row.capabilities if row else frozenset()
         known: frozenset[str] = getattr(instance, "capabilities", of_type)
@@ -132,10 +143,11 @@ class Builder:
                 "are no settings to build another one from.",
                 name,
             )
-        if config is not None:
+        settings, breaker = registration.settings, registration.breaker
+        if config is not None:  # perhaps of another backend, whose failures are its own
             model = self.model(name, row, config, settings_of(name, config, None))
-        timeout = registration.guard.timeout if registration.guard else None
-        guard = self._guard(name, row.loaded_class, model, timeout)
+            breaker = None
+        guard = self.guard(self.blueprint(name, row, model, settings), settings, breaker)
         return guarded_class(row.loaded_class)(guard)
 
     def model(
@@ -176,23 +188,54 @@ class Builder:
             )
         return row
 
-    def _guard(
+    def blueprint(
+        self, name: str, row: ProviderType, config: BaseModel, settings: ProviderSettings
+    ) -> Blueprint:
+        """Return what an instance of a provider is made from."""
+        build: Callable[[Any], AnyProvider] = row.loaded_class
+        if issubclass(row.loaded_class, Composite):
+            build = functools.partial(_composed, row.loaded_class, self.lookup)
+        prepare = functools.partial(self.prepare, name) if settings.depends_on else None
+        return self._blueprint(name, build, config, prepare)
+
+    def _blueprint(
         self,
         name: str,
-        build: Callable[[Any], Any],
-        config: BaseModel | None,
-        timeout: float | None,
-    ) -> Guard:
-        return Guard(
+        build: Callable[[Any], AnyProvider],
+        config: BaseModel | None = None,
+        prepare: Callable[[], Awaitable[None]] | None = None,
+    ) -> Blueprint:
+        limits = self.settings().lifecycle
+        return Blueprint(
             name,
             self.family.name,
             build,
             config,
-            timeout=timeout,
-            init_timeout=self.limits.init_timeout,
-            dispose_timeout=self.limits.dispose_timeout,
-            on_failure=self.on_failure,
+            init_timeout=limits.init_timeout,
+            dispose_timeout=limits.dispose_timeout,
+            prepare=prepare,
         )
+
+    def guard(
+        self,
+        blueprint: Blueprint,
+        settings: ProviderSettings,
+        breaker: CircuitBreaker | None = None,
+    ) -> Guard:
+        """Return the guard of an instance, with the breaker given or one of its own."""
+        breaker = breaker or CircuitBreaker(
+            blueprint.name,
+            self.settings().circuit_breaker.with_overrides(settings.circuit_breaker),
+            listener=self.on_transition,
+            clock=self.clock,
+        )
+        return Guard(
+            blueprint, breaker=breaker, timeout=settings.timeout, on_failure=self.on_failure
+        )
+
+
+def _composed(cls: type[Composite[Any]], lookup: Callable[[str], Any], config: Any) -> AnyProvider:
+    return cls(config).bind(lookup)
 
 
 def settings_of(name: str, config: Config, type: str | None) -> ProviderSettings:

@@ -27,6 +27,7 @@ __all__ = [
     "RegistryError",
     "ShuttingDownError",
     "UnsupportedCapabilityError",
+    "is_backend_failure",
     "nearest_first",
 ]
 
@@ -213,9 +214,32 @@ class OperationTimeoutError(ProviderError, TimeoutError):
 
 
 class CircuitOpenError(_CodedError):
-    """Refused without asking the backend: it failed too often of late."""
+    """
+    Refused without asking the backend: it failed too often of late.
+
+    ``context`` has the breaker's ``state``, ``retry_after`` (seconds to wait; None: until
+    somebody resets it) and ``last_error`` (the type of the last failure).
+    """
 
     default_code = "CIRCUIT_OPEN"
+
+    @property
+    def retry_after(self) -> float | None:
+        """Seconds until the backend will be asked again; None: until somebody resets it."""
+        wait = self.context.get("retry_after")
+        return wait if isinstance(wait, float) else None
+
+
+def is_backend_failure(error: BaseException) -> bool:
+    """
+    Tell whether an error counts against the backend.
+
+    Errors of a registry or family say so themselves; of others a lost connection and a timeout
+    count.
+    """
+    if isinstance(error, RegistryError):
+        return error.is_backend_failure
+    return isinstance(error, (ConnectionError, TimeoutError))
 
 
 def nearest_first(wanted: str, names: Iterable[str]) -> list[str]:

@@ -11,13 +11,21 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
 from .errors import NotFoundError, RegistryError, nearest_first
-from .metadata import ProviderInfo
+from .metadata import HealthResult, HealthStatus, ProviderInfo
 
 __all__ = [
+    "CircuitBreakerClosed",
+    "CircuitBreakerHalfOpened",
+    "CircuitBreakerOpened",
+    "DiscoveryFailed",
     "Event",
     "Events",
+    "HealthStatusChanged",
+    "LeaseDenied",
     "ProviderErrorOccurred",
+    "ProviderFailedOver",
     "ProviderRegistered",
+    "ProviderReloaded",
     "ProviderUnregistered",
 ]
 
@@ -57,6 +65,81 @@ class ProviderErrorOccurred(Event):
     error: RegistryError
 
 
+@dataclass(slots=True)
+class ProviderReloaded(Event):
+    """New settings of a provider are in force, or a new instance in its place."""
+
+    event_name = "provider-reloaded"
+    provider: ProviderInfo
+
+
+@dataclass(slots=True)
+class ProviderFailedOver(Event):
+    """A member of a failover provider could not answer, and the next one was asked."""
+
+    event_name = "provider-failed-over"
+    member: str
+    error: Exception
+
+
+@dataclass(slots=True)
+class HealthStatusChanged(Event):
+    """The health of a provider is another than before; ``result`` is the check that told."""
+
+    event_name = "health-status-changed"
+    before: HealthStatus
+    after: HealthStatus
+    result: HealthResult
+
+
+@dataclass(slots=True)
+class CircuitBreakerOpened(Event):
+    """Calls are refused for ``retry_after`` seconds (None: until somebody resets it)."""
+
+    event_name = "circuit-breaker-opened"
+    reason: str
+    failures: int
+    retry_after: float | None
+
+
+@dataclass(slots=True)
+class CircuitBreakerHalfOpened(Event):
+    """A probe may pass, to find out whether the backend answers again."""
+
+    event_name = "circuit-breaker-half-opened"
+    reason: str
+
+
+@dataclass(slots=True)
+class CircuitBreakerClosed(Event):
+    """All calls pass again."""
+
+    event_name = "circuit-breaker-closed"
+    reason: str
+
+
+@dataclass(slots=True)
+class LeaseDenied(Event):
+    """Somebody asked for a lease of a provider that is being removed or is disposed."""
+
+    event_name = "lease-denied"
+    holder: str
+    error: RegistryError
+
+
+@dataclass(slots=True)
+class DiscoveryFailed(Event):
+    """
+    New settings, or a provider that was found, are at fault; what was there before stays.
+
+    ``name`` and ``family`` are empty where the fault is not one provider's.
+    """
+
+    event_name = "discovery-failed"
+    source: str
+    reason: str
+
+
 EventT = TypeVar("EventT", bound=Event)
 Listener = Callable[[Any], Awaitable[None] | None]
 
@@ -76,12 +159,18 @@ class Events:
     Listeners by event class. Any thread may subscribe, unsubscribe and emit.
 
     Plain listeners run at once, in order of subscription, in the thread that emits; coroutine
-    functions become tasks of the running event loop. A listener that raises is logged, and
-    the others still hear of the event.
+    functions become tasks of the running event loop, at most ``max_tasks`` at a time: what
+    comes beyond is dropped, and logged once until there is room again. A listener that raises
+    is logged, and the others still hear of the event.
+
+    Args:
+        max_tasks: How many coroutine listeners may be under way.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, max_tasks: int = 1000) -> None:
         self._listeners: dict[type[Event], tuple[Listener, ...]] = {}
+        self._max_tasks = max_tasks
+        self._dropped = 0
         self._tasks: set[asyncio.Future[None]] = set()
         self._lock = threading.Lock()
 
@@ -139,6 +228,22 @@ class Events:
             )
             return
 
+        if len(self._tasks) >= self._max_tasks:
+            if inspect.iscoroutine(awaitable):
+                awaitable.close()
+            self._dropped += 1
+            if self._dropped == 1:
+                logger.error(
+                    "%d listeners are under way and do not end; %s and what follows is not told "
+                    "to coroutine listeners until there is room",
+                    len(self._tasks),
+                    event.event_name,
+                )
+            return
+        if self._dropped:
+            logger.error("%d events were not told to coroutine listeners", self._dropped)
+            self._dropped = 0
+
         async def run() -> None:
             try:
                 await awaitable
@@ -148,6 +253,12 @@ class Events:
         task = loop.create_task(run(), name=f"listener of {event.event_name}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    def cancel(self) -> None:
+        """End the coroutine listeners of this event loop."""
+        loop = asyncio.get_running_loop()
+        for task in [task for task in self._tasks if task.get_loop() is loop]:
+            task.cancel()
 
     async def settle(self) -> None:
         """Wait until the coroutine listeners of this event loop have finished."""

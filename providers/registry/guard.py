@@ -5,230 +5,188 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import functools
+import logging
 import threading
-from asyncio import get_running_loop
-from collections.abc import Callable, Coroutine
-from typing import Any, NoReturn, TypeVar
+from collections.abc import Callable
+from typing import Any, NoReturn
 
-from pydantic import BaseModel
-
+from ...settings import BreakerSettings
+from .breaker import CircuitBreaker, Era
+from .connection import AnyProvider, Blueprint, Connection, run_hook
 from .errors import (
-    ConnectionFailedError,
-    CreationFailedError,
     InvalidStateError,
     OperationTimeoutError,
     RegistryError,
+    is_backend_failure,
 )
 from .metadata import Status
-from .provider import Call, Provider
+from .provider import Call
 
-__all__ = ["AnyProvider", "Guard", "Lease"]
+__all__ = ["Guard", "Lease"]
 
-AnyProvider = Provider[Any]
-ResultT = TypeVar("ResultT")
+logger = logging.getLogger(__name__)
+
+_NEVER_OPEN = CircuitBreaker("", BreakerSettings(enabled=False))
 
 
 class Guard:
     """
-    Watches one instance: connects it on first use, counts who uses it, maps its errors.
+    Watches one provider: admits calls, counts who uses it, maps its errors, swaps its instance.
 
-    ``loop`` is the whole admission test of the fast path: it is the event loop on which the
-    instance is ready, and None whenever a call has to be looked at more closely (not yet
-    connected, draining, disposed). A circuit breaker's admission belongs beside that test.
+    The whole admission test of the fast path is that ``breaker.era`` is there and that
+    ``connection.loop`` is the running event loop; for any other call :meth:`enter` decides.
 
     Args:
-        name: The provider's name, for messages.
-        family: The family's name, for messages.
-        build: Makes the instance of ``config``; runs in no lock and does no I/O.
-        config: What ``build`` is given: the provider class and its settings, in most cases.
+        blueprint: What its instance is made from.
+        breaker: The circuit breaker of its backend; none when not given.
         timeout: Seconds an operation may take, a stream's step each; None: as long as it likes.
-        init_timeout: Seconds that connecting may take.
-        dispose_timeout: Seconds that closing may take.
         on_failure: Told of every failure of the backend, with the error the caller gets.
     """
 
     __slots__ = (
-        "_build",
-        "_config",
-        "_connecting",
-        "_connector",
+        "_calls_before",
         "_idle_waiters",
         "_leases",
         "_lock",
-        "_owner",
-        "calls",
-        "dispose_timeout",
+        "_retired",
+        "_swapping",
+        "breaker",
+        "connection",
         "draining",
         "failures",
         "family",
-        "in_flight",
-        "init_timeout",
-        "instance",
         "last_error",
-        "loop",
         "name",
         "on_failure",
-        "seconds",
-        "status",
+        "successor",
         "timeout",
     )
 
     def __init__(
         self,
-        name: str,
-        family: str,
-        build: Callable[[Any], AnyProvider],
-        config: BaseModel | None,
+        blueprint: Blueprint,
         *,
+        breaker: CircuitBreaker | None = None,
         timeout: float | None = None,
-        init_timeout: float = 30.0,
-        dispose_timeout: float = 10.0,
         on_failure: Callable[[Guard, RegistryError], None] | None = None,
     ) -> None:
-        self.name = name
-        self.family = family
+        self.name = blueprint.name
+        self.family = blueprint.family
+        self.breaker = breaker or _NEVER_OPEN
+        self.connection = Connection(blueprint)
         self.timeout = timeout
-        self.init_timeout = init_timeout
-        self.dispose_timeout = dispose_timeout
         self.on_failure = on_failure
-        self.loop: asyncio.AbstractEventLoop | None = None
-        self.instance: AnyProvider | None = None
-        self.status = Status.REGISTERED
-        self.last_error: str | None = None
-        self.in_flight = 0
-        self.calls = 0
-        self.failures = 0
-        self.seconds = 0.0
+        self.successor: Any = None
+        """The handle that takes its calls, once a provider of another type took its place."""
         self.draining = False
-        self._build = build
-        self._config = config
-        self._owner: asyncio.AbstractEventLoop | None = None
-        self._connecting: asyncio.Future[None] | None = None
-        self._connector: asyncio.Task[None] | None = None
+        self.failures = 0
+        self.last_error: str | None = None
+        self._calls_before = 0
         self._leases: dict[int, Lease] | None = None
+        self._retired: dict[Connection, asyncio.Task[None] | None] = {}
+        self._swapping: asyncio.Lock | None = None
         self._idle_waiters: list[concurrent.futures.Future[None]] | None = None
         self._lock = threading.Lock()
 
+    @property
+    def status(self) -> Status:
+        """Where its instance stands."""
+        return self.connection.status
+
+    @property
+    def calls(self) -> int:
+        """How many calls have ended."""
+        return self._calls_before + sum(one.calls for one in self._connections())
+
+    @property
+    def in_flight(self) -> int:
+        """How many calls are under way, on its instance and on those it replaced."""
+        return sum(one.in_flight for one in self._connections())
+
+    def _connections(self) -> tuple[Connection, ...]:
+        return (self.connection, *self._retired)
+
+    def peek(self) -> AnyProvider:
+        """Return the instance, built but perhaps not connected; see :meth:`Connection.peek`."""
+        if self.successor is not None:
+            return self.successor._guard.peek()
+        return self.connection.peek()
+
     # -- on the way in -------------------------------------------------------------------
 
-    async def enter(self) -> None:
+    async def enter(self) -> tuple[Connection, Era]:
         """
         Let a call pass that the fast path did not: connect first, or say why not.
 
+        Returns:
+            The connection to use, and what the call is admitted in.
+
         Raises:
             InvalidStateError: The instance is disposed, or belongs to another event loop.
+            CircuitOpenError: The backend failed too often of late.
             RegistryError: Connecting failed; the next call tries again.
         """
-        loop = get_running_loop()
-        mine: asyncio.Future[None] | None = None
+        while True:
+            connection = self._claimed()
+            era = self.breaker.admit()
+            try:
+                await connection.connect(functools.partial(self._note, era=era))
+                return connection, era
+            except BaseException as error:
+                self.breaker.release(era)
+                if connection is self.connection or not isinstance(error, InvalidStateError):
+                    raise  # else it was swapped by another thread: once more, with the new one
+
+    def enter_plain(self) -> tuple[AnyProvider, Era]:
+        """Let a plain call pass, which cannot wait for a connection; see :meth:`enter`."""
+        if self.status is Status.DISPOSED:
+            raise self.connection.refusal()
+        instance = self.connection.peek()
+        return instance, self.breaker.admit()
+
+    async def connect(self) -> Connection:
+        """Connect if need be, asking no permission of the breaker; errors as :meth:`enter`."""
+        connection = self._claimed()
+        era = self.breaker.era or _void
+        await connection.connect(functools.partial(self._note, era=era))
+        return connection
+
+    def _claimed(self) -> Connection:
         with self._lock:
-            if self.status is Status.DISPOSED or (self.draining and not self._leases):
-                raise self._refusal()
-            if self._owner is not None and self._owner is not loop:
-                if not self._owner.is_closed():
-                    raise self._foreign_loop()
-                # The loop it lived on is gone, and with it every connection: start afresh.
-                self.instance = self._connecting = self._connector = None
-                self.status = Status.REGISTERED
-            self._owner = loop
-            if self.status is Status.READY:
-                return  # draining, and somebody who holds a lease goes on with the work
-            if self._connecting is None:
-                mine = self._connecting = loop.create_future()
-                self.status = Status.INITIALIZING
-            connecting = self._connecting
-            self.in_flight += 1  # who waits for the connection uses the instance already
-        if mine is not None:
-            # A task of its own: one caller's cancellation must not fail all who wait with it.
-            self._connector = loop.create_task(self._connect(mine), name=f"connect {self.name}")
-            self._connector.add_done_callback(functools.partial(self._settle, mine))
-        try:
-            await asyncio.shield(connecting)
-            if self.instance is None:  # disposed before those who waited could go on
-                raise self._refusal()
-        finally:
-            self.in_flight -= 1
-            if self.draining:  # not at once: the call that waited counts itself first
-                loop.call_soon(self.wake_if_idle)
-
-    async def _connect(self, done: asyncio.Future[None]) -> None:
-        instance: AnyProvider | None = None
-        try:
-            instance = self.peek()
-            async with asyncio.timeout(self.init_timeout):
-                await instance._connect()
-            with self._lock:
-                if self._connecting is not done:  # disposed while connecting
-                    raise self._refusal()
-                self._connecting = self._connector = None
-                self.last_error = None
-                self.status = Status.READY
-                self.loop = None if self.draining else self._owner
-        except BaseException as error:  # cancellation too must free what was made
+            if self.draining and not self._leases:
+                raise self.connection.refusal()
+        while True:
+            connection = self.connection
             try:
-                if instance is not None:
-                    await self._close_quietly(instance)
-            finally:
-                with self._lock:
-                    if self._connecting is done:
-                        self._connecting = self._connector = self._owner = self.instance = None
-                        self.status = Status.ERROR
-            if not isinstance(error, Exception):
-                raise
-            failure = self._connect_failure(error, instance)
-            self._note(failure)
-            if failure is error:
-                raise
-            raise failure from error
-
-    def _settle(self, done: asyncio.Future[None], task: asyncio.Task[None]) -> None:
-        """Tell those who wait for a connection what became of it."""
-        error = asyncio.CancelledError() if task.cancelled() else task.exception()
-        if error is None:
-            done.set_result(None)
-        else:
-            done.set_exception(error if isinstance(error, Exception) else self._refusal())
-            done.exception()  # perhaps nobody waits any more
-
-    def peek(self) -> AnyProvider:
-        """
-        Return the instance, built but perhaps not connected.
-
-        Raises:
-            CreationFailedError: The provider class could not be built.
-        """
-        instance = self.instance
-        if instance is None:
-            try:
-                instance = self._build(self._config)
-            except RegistryError:
-                raise
-            except Exception as error:
-                label = self.family.replace("_", " ").capitalize()
-                raise CreationFailedError(
-                    f"{label} creation failed: provider {self.name!r}: "
-                    f"{type(error).__name__}: {error}",
-                    self.name,
-                ) from error
-            with self._lock:  # two threads may have built one: the first stays
-                if self.instance is None:
-                    self.instance = instance
-                instance = self.instance
-        return instance
+                connection.claim()
+                return connection
+            except InvalidStateError:
+                if connection is self.connection:  # and was not swapped by another thread
+                    raise
 
     # -- on the way out ------------------------------------------------------------------
 
-    def reraise(self, error: Exception, operation: str, args: Any, kwargs: Any) -> NoReturn:
-        """Raise ``error`` as the family's typed error, its cause kept."""
+    def reraise(
+        self,
+        error: Exception,
+        instance: AnyProvider | None,
+        era: Era,
+        operation: str,
+        args: Any,
+        kwargs: Any,
+    ) -> NoReturn:
+        """Raise ``error`` of ``instance`` as the family's typed error, its cause kept."""
         timed_out = self.timeout is not None and isinstance(error, TimeoutError) and not error.args
         if timed_out:
             error = TimeoutError(f"no answer within {self.timeout:g} s")
-        mapped = self._mapped(error, Call(operation, args, kwargs, self.name), self.instance)
+        mapped = error
+        if instance is not None and not isinstance(error, RegistryError):
+            mapped = instance._translate(error, Call(operation, args, kwargs, self.name)) or error
         if timed_out and mapped is error:
             mapped = OperationTimeoutError(
                 f"{operation} of provider {self.name!r} timed out: {error}", self.name
             )
-        self._note(mapped)
+        self._note(mapped, era, instance)
         try:
             if mapped is error:
                 raise error
@@ -236,50 +194,18 @@ class Guard:
         finally:
             del error, mapped  # or the traceback would keep them, and the call's arguments, alive
 
-    @staticmethod
-    def _mapped(error: Exception, call: Call, instance: AnyProvider | None) -> Exception:
-        if isinstance(error, RegistryError) or instance is None:
-            return error
-        return instance._translate(error, call) or error
-
-    def _note(self, error: BaseException) -> None:
-        if not isinstance(error, RegistryError):
-            return
-        if error.provider_name is None:
+    def _note(self, error: Exception, era: Era, instance: AnyProvider | None = None) -> None:
+        if isinstance(error, RegistryError) and error.provider_name is None:
             error.provider_name = self.name
-        if error.is_backend_failure:
-            self.failures += 1
-            self.last_error = error.message
-            if self.on_failure is not None:
-                self.on_failure(self, error)
-
-    def _connect_failure(self, error: Exception, instance: AnyProvider | None) -> RegistryError:
-        if isinstance(error, TimeoutError) and not error.args:
-            error = TimeoutError(f"no connection within {self.init_timeout:g} s")
-        mapped = self._mapped(error, Call("connect", (), {}, self.name), instance)
-        if isinstance(mapped, RegistryError):
-            return mapped
-        kind = OperationTimeoutError if isinstance(mapped, TimeoutError) else ConnectionFailedError
-        return kind(
-            f"Cannot connect provider {self.name!r}: {type(mapped).__name__}: {mapped}", self.name
-        )
-
-    def _refusal(self) -> InvalidStateError:
-        what = "is disposed" if self.status is Status.DISPOSED else "is being removed"
-        return InvalidStateError(
-            f"Provider {self.name!r} {what} and takes no more calls. Select it anew; if it is not "
-            "to be had there either, it was unregistered or its container was shut down.",
-            self.name,
-        )
-
-    def _foreign_loop(self) -> InvalidStateError:
-        return InvalidStateError(
-            f"Provider {self.name!r} belongs to the event loop that first used it and cannot be "
-            "used from another one. Keep to one event loop per container, use "
-            "container.blocking in code that has no event loop, or create an instance for this "
-            f"loop with registry.create({self.name!r}).",
-            self.name,
-        )
+        counts = is_backend_failure if instance is None else instance._is_failure
+        if not counts(error):
+            self.breaker.release(era)
+            return
+        self.failures += 1
+        self.last_error = str(error)
+        self.breaker.fail(era, error)
+        if self.on_failure is not None and isinstance(error, RegistryError):
+            self.on_failure(self, error)
 
     # -- who uses it ---------------------------------------------------------------------
 
@@ -287,7 +213,7 @@ class Guard:
         """Note a lease; refused while draining and after disposal."""
         with self._lock:
             if self.draining or self.status is Status.DISPOSED:
-                raise self._refusal()
+                raise self.connection.refusal()
             if self._leases is None:
                 self._leases = {}
             self._leases[id(lease)] = lease
@@ -297,15 +223,15 @@ class Guard:
         with self._lock:
             (self._leases or {}).pop(id(lease), None)
         if self.draining:
-            self.wake_if_idle()
+            self._wake_if_idle()
 
     @property
     def holders(self) -> list[str]:
         """Who uses the instance now: the holder of each lease, and the calls in flight."""
         with self._lock:
             holders = [lease.holder for lease in (self._leases or {}).values()]
-        if self.in_flight:
-            holders.append(f"{self.in_flight} call{'s' * (self.in_flight > 1)} in flight")
+        if in_flight := self.in_flight:
+            holders.append(f"{in_flight} call{'s' * (in_flight > 1)} in flight")
         return holders
 
     @property
@@ -313,7 +239,7 @@ class Guard:
         """How many leases and calls in flight there are."""
         return len(self._leases or ()) + self.in_flight
 
-    def wake_if_idle(self) -> None:
+    def _wake_if_idle(self) -> None:
         """Tell those who wait for the last call to end."""
         if self.use_count:
             return
@@ -325,15 +251,16 @@ class Guard:
 
     async def close_to_new_work(self) -> bool:
         """Refuse new calls and leases if nobody uses the instance; tell whether that was so."""
-        return await self._on_owner(self._close_if_idle)
 
-    async def _close_if_idle(self) -> bool:
-        with self._lock:
-            if self.use_count:
-                return False
-            self.draining = True
-            self.loop = None
+        async def close_if_idle() -> bool:
+            with self._lock:
+                if self.use_count:
+                    return False
+                self.draining = True
+            self.connection.watch(self._wake_if_idle)
             return True
+
+        return await self.connection.on_owner(close_if_idle)
 
     async def drain(self, timeout: float | None = None) -> bool:
         """
@@ -346,11 +273,11 @@ class Guard:
         async def begin() -> None:
             with self._lock:
                 self.draining = True
-                self.loop = None
                 self._idle_waiters = [*(self._idle_waiters or []), waiter]
-            self.wake_if_idle()
+            self.connection.watch(self._wake_if_idle)
+            self._wake_if_idle()
 
-        await self._on_owner(begin)
+        await self.connection.on_owner(begin)
         try:
             async with asyncio.timeout(timeout):
                 await asyncio.wrap_future(waiter)
@@ -359,88 +286,128 @@ class Guard:
             return waiter.done() and not waiter.cancelled()
         return True
 
-    async def _on_owner(self, function: Callable[[], Coroutine[Any, Any, ResultT]]) -> ResultT:
-        """
-        Run on the loop the instance belongs to, where no call is between test and count.
-
-        An instance whose loop is gone or stands still has no call that could be.
-        """
-        owner = self._owner
-        if owner is None or owner is get_running_loop() or not owner.is_running():
-            return await function()
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(function(), owner))
-
     def resume(self) -> None:
         """Take work again after :meth:`drain`, or after :meth:`dispose` as if never used."""
+        self.draining = False
+        self.connection.watch(None)
+        self.connection.revive()
+
+    # -- another instance in its place ---------------------------------------------------
+
+    async def swap(self, blueprint: Blueprint) -> None:
+        """
+        Put an instance of ``blueprint`` in the place of the present one; no call fails by it.
+
+        If the present one is in use, the new one is connected and asked for its health first;
+        calls under way end on the old one, which is closed after the last of them.
+
+        Raises:
+            RegistryError: The new one cannot be connected or is not well: nothing has changed.
+        """
+        await self.connection.on_owner(functools.partial(self._swap, blueprint))
+
+    async def _swap(self, blueprint: Blueprint) -> None:
+        if self._swapping is None:
+            self._swapping = asyncio.Lock()
+        async with self._swapping:
+            fresh = Connection(blueprint)
+            if self.status in (Status.READY, Status.INITIALIZING):
+                fresh.claim()
+                try:
+                    await fresh.connect(lambda _: None)
+                    await self._ask(fresh)
+                    self._replace(fresh)
+                except BaseException:
+                    await fresh.dispose()
+                    raise
+                self.breaker.reset("a renewed instance answers")
+            else:
+                self._replace(fresh)
+
+    def _replace(self, fresh: Connection) -> None:
+        old = self.connection
         with self._lock:
-            self.draining = False
-            if self.status is Status.DISPOSED:
-                self.status = Status.REGISTERED
-            elif self.status is Status.READY:
-                self.loop = self._owner
+            if old.status is Status.DISPOSED:
+                if fresh.status is Status.READY:  # disposed while the new one was made
+                    raise old.refusal()
+                fresh.status = Status.DISPOSED
+            self.connection = fresh
+            self._retired = {**self._retired, old: None}
+        if self.draining:
+            fresh.watch(self._wake_if_idle)
+        end_if_idle = functools.partial(self._end_if_idle, old)
+        old.watch(end_if_idle)
+        end_if_idle()
+
+    def _end_if_idle(self, old: Connection) -> None:
+        if old.in_flight == 0 and self._retired.get(old, _void) is None:
+            task = asyncio.get_running_loop().create_task(self._end(old), name=f"close {self.name}")
+            self._retired = {**self._retired, old: task}
+        self._wake_if_idle()
+
+    async def _end(self, old: Connection) -> None:
+        try:
+            await old.dispose()
+        except Exception as error:
+            logger.error(
+                "Closing the replaced instance of provider %s failed: %s: %s",
+                self.name,
+                type(error).__name__,
+                error,
+            )
+        self._calls_before += old.calls
+        self._retired = {one: task for one, task in self._retired.items() if one is not old}
+
+    async def hand_over(self, handle: Any) -> None:
+        """Let ``handle``, of another type, take all further calls, and the leases."""
+
+        async def begin() -> None:
+            self.successor = handle
+            with self._lock:
+                leases, self._leases = self._leases, None
+            for lease in (leases or {}).values():
+                lease.move_to(handle._guard)
+            ended = Connection(self.connection.blueprint)
+            ended.status = Status.DISPOSED
+            self._replace(ended)
+
+        await self.connection.on_owner(begin)
 
     # -- the end -------------------------------------------------------------------------
 
     async def dispose(self) -> None:
-        """
-        Close the instance for good; a second call does nothing.
-
-        Runs on the event loop the instance belongs to, whichever calls.
-
-        Raises:
-            Exception: What the provider's own closing raised; it counts as disposed all the same.
-            TimeoutError: Closing took longer than ``dispose_timeout``.
-        """
-        with self._lock:
-            ready = self.status is Status.READY
-            self.status = Status.DISPOSED
-            self.loop = self._connecting = None
-            instance, self.instance = self.instance, None
-            owner, self._owner = self._owner, None
-            connector, self._connector = self._connector, None
-        if connector is not None:
-            end = functools.partial(self._abandon, connector)
-        elif ready and instance is not None:
-            end = functools.partial(self._close, instance)
-        else:
-            return
-        if owner is get_running_loop():
-            await end()
-        elif owner is not None and owner.is_running():
-            await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(end(), owner))
-
-    async def _abandon(self, connector: asyncio.Task[None]) -> None:
-        """End an attempt to connect, which closes what it made."""
-        connector.cancel()
-        async with asyncio.timeout(self.dispose_timeout):
-            await asyncio.wait([connector])
-
-    async def _close(self, instance: AnyProvider) -> None:
-        async with asyncio.timeout(self.dispose_timeout):
-            await instance._close()
-
-    async def _close_quietly(self, instance: AnyProvider) -> None:
-        """Close what a failed connection left; its own failure would hide the first one."""
-        try:
-            await self._close(instance)
-        except Exception as error:
-            self.last_error = f"closing after a failed connection: {error}"
-
-    def refuse_if_disposed(self) -> None:
-        """Raise if the instance is disposed; for calls that need no connection."""
-        if self.status is Status.DISPOSED:
-            raise self._refusal()
+        """Close the instance for good, and those it replaced; see :meth:`Connection.dispose`."""
+        for old, task in self._retired.items():
+            ending = functools.partial(self._end, old)
+            if task is not None:
+                ending = functools.partial(_ended, task)
+            await old.on_owner(ending)
+        await self.connection.dispose()
 
     # -- asked for on purpose ------------------------------------------------------------
 
     async def check_health(self) -> None:
         """Connect if need be and ask the backend; raises what went wrong, mapped."""
-        if self.loop is not get_running_loop():
-            await self.enter()
+        await self._ask(await self.connect())
+
+    async def _ask(self, connection: Connection) -> None:
+        instance = connection.peek()
         try:
-            await self.peek().check_health()
+            await run_hook(instance.check_health)
+        except RegistryError:
+            raise
         except Exception as error:
-            self.reraise(error, "check_health", (), {})
+            mapped = instance._translate(error, Call("check_health", (), {}, self.name))
+            if mapped is None:
+                raise
+            raise mapped from error
+
+
+_void = Era((), 0.0)
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    await asyncio.wait([task])
 
 
 class Lease:
@@ -458,6 +425,11 @@ class Lease:
         self._guard = guard
         if guard is not None:
             guard.add_lease(self)
+
+    def move_to(self, guard: Guard) -> None:
+        """Keep another provider from being removed instead, which took the place of this one."""
+        self._guard = guard
+        guard.add_lease(self)
 
     def release(self) -> None:
         """End the lease; ending it twice is no error."""

@@ -8,10 +8,10 @@ import inspect
 from asyncio import get_running_loop
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, nullcontext
-from time import perf_counter
 from typing import Any, NoReturn, TypeVar, cast
 
-from .guard import AnyProvider, Guard
+from .connection import AnyProvider, Blueprint
+from .guard import Guard
 from .provider import is_operation
 
 __all__ = ["Guarded", "guarded", "guarded_class"]
@@ -46,8 +46,8 @@ class Guarded:
 
     async def initialize(self) -> None:
         """Connect now rather than at the first operation."""
-        if self._guard.loop is not get_running_loop():
-            await self._guard.enter()
+        if self._guard.connection.loop is not get_running_loop():
+            await self._guard.connect()
 
     async def dispose(self) -> None:
         """Wait for nothing, close, and refuse further operations."""
@@ -86,7 +86,7 @@ def guarded(instance: ProviderT, *, name: str, timeout: float | None = None) -> 
     It connects on first use and raises its family's errors; ``initialize()``, ``dispose()``
     and ``async with`` end it.
     """
-    guard = Guard(name, instance.family, lambda _: instance, None, timeout=timeout)
+    guard = Guard(Blueprint(name, instance.family, lambda _: instance), timeout=timeout)
     return cast(ProviderT, guarded_class(type(instance))(guard))
 
 
@@ -135,23 +135,33 @@ def _coroutine(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     async def call(self: Guarded, /, *args: Any, **kwargs: Any) -> Any:
         guard = self._guard
-        if guard.loop is not get_running_loop():
-            await guard.enter()
-        guard.in_flight += 1
-        started = perf_counter()
+        connection = guard.connection
+        era = guard.breaker.era
+        if era is None or connection.loop is not get_running_loop():
+            if guard.successor is not None:
+                return await getattr(guard.successor, name)(*args, **kwargs)
+            connection, era = await guard.enter()
+        instance = connection.instance
+        connection.in_flight += 1
         try:
             if guard.timeout is None:
-                return await function(guard.instance, *args, **kwargs)
-            async with asyncio.timeout(guard.timeout):
-                return await function(guard.instance, *args, **kwargs)
+                answer = await function(instance, *args, **kwargs)
+            else:
+                async with asyncio.timeout(guard.timeout):
+                    answer = await function(instance, *args, **kwargs)
+            if era.pending:
+                guard.breaker.succeed(era)
+            return answer
         except Exception as error:
-            guard.reraise(error, name, args, kwargs)
+            guard.reraise(error, instance, era, name, args, kwargs)
+        except BaseException:  # the task or the program ends: that says nothing of the backend
+            guard.breaker.release(era)
+            raise
         finally:
-            guard.seconds += perf_counter() - started
-            guard.calls += 1
-            guard.in_flight -= 1
-            if guard.draining:
-                guard.wake_if_idle()
+            connection.calls += 1
+            connection.in_flight -= 1
+            if connection.watched is not None:
+                connection.watched()
 
     return call
 
@@ -160,12 +170,19 @@ def _stream(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     async def call(self: Guarded, /, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
         guard = self._guard
-        if guard.loop is not get_running_loop():
-            await guard.enter()
-        guard.in_flight += 1
-        started = perf_counter()
+        connection = guard.connection
+        era = guard.breaker.era
+        if era is None or connection.loop is not get_running_loop():
+            if guard.successor is not None:
+                async with aclosing(getattr(guard.successor, name)(*args, **kwargs)) as items:
+                    async for item in items:
+                        yield item
+                return
+            connection, era = await guard.enter()
+        instance = connection.instance
+        connection.in_flight += 1
         try:
-            items: Any = function(guard.instance, *args, **kwargs)
+            items: Any = function(instance, *args, **kwargs)
             async with aclosing(items) if hasattr(items, "aclose") else nullcontext():
                 if guard.timeout is None:
                     async for item in items:
@@ -178,14 +195,18 @@ def _stream(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
                             except StopAsyncIteration:
                                 break
                         yield item
+            if era.pending:
+                guard.breaker.succeed(era)
         except Exception as error:
-            guard.reraise(error, name, args, kwargs)
+            guard.reraise(error, instance, era, name, args, kwargs)
+        except BaseException:
+            guard.breaker.release(era)
+            raise
         finally:
-            guard.seconds += perf_counter() - started
-            guard.calls += 1
-            guard.in_flight -= 1
-            if guard.draining:
-                guard.wake_if_idle()
+            connection.calls += 1
+            connection.in_flight -= 1
+            if connection.watched is not None:
+                connection.watched()
 
     return call
 
@@ -196,10 +217,21 @@ def _plain(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     def call(self: Guarded, /, *args: Any, **kwargs: Any) -> Any:
         guard = self._guard
-        guard.refuse_if_disposed()
+        instance = guard.connection.instance
+        era = guard.breaker.era
+        if era is None or instance is None:
+            if guard.successor is not None:
+                return getattr(guard.successor, name)(*args, **kwargs)
+            instance, era = guard.enter_plain()
         try:
-            return function(guard.peek(), *args, **kwargs)
+            answer = function(instance, *args, **kwargs)
+            if era.pending:
+                guard.breaker.succeed(era)
+            return answer
         except Exception as error:
-            guard.reraise(error, name, args, kwargs)
+            guard.reraise(error, instance, era, name, args, kwargs)
+        except BaseException:
+            guard.breaker.release(era)
+            raise
 
     return call

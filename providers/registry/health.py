@@ -3,48 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from enum import StrEnum
 from time import perf_counter
-from typing import Any
 
 from .errors import RegistryError
 from .guard import Guard
+from .metadata import HealthResult, HealthStatus
 
-__all__ = ["HealthResult", "HealthStatus", "check"]
-
-
-class HealthStatus(StrEnum):
-    """How a provider is."""
-
-    HEALTHY = "healthy"
-    DEGRADED = "degraded"
-    UNHEALTHY = "unhealthy"
-    UNKNOWN = "unknown"
-
-
-@dataclass(frozen=True, slots=True)
-class HealthResult:
-    """The answer to one check: status, seconds it took, when (UTC), and why if not healthy."""
-
-    name: str
-    status: HealthStatus
-    latency: float
-    checked_at: datetime
-    message: str = ""
-    code: str | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the same as JSON-safe data."""
-        return {
-            "name": self.name,
-            "status": self.status.value,
-            "latency": round(self.latency, 6),
-            "checked_at": self.checked_at.isoformat(),
-            "message": self.message,
-            "code": self.code,
-        }
+__all__ = ["check"]
 
 
 async def check(name: str, guard: Guard | None, timeout: float) -> HealthResult:

@@ -6,7 +6,7 @@ import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, TypeVar
 
-from ...settings import LifecycleSettings
+from ...settings import RegistrySettings
 from .errors import ShuttingDownError
 from .guard import Guard
 from .health import HealthResult, check
@@ -31,10 +31,10 @@ class Lifecycle(Lookup[ProviderT]):
         types: ProviderTypes,
         declared: Mapping[str, Declaration],
         default: str | None,
-        limits: LifecycleSettings,
+        settings: RegistrySettings,
     ) -> None:
         super().__init__(family, types, declared, default)
-        self._limits = limits
+        self._settings = settings
         self._closed = False
 
     async def initialize(self, name: str) -> None:
@@ -53,7 +53,7 @@ class Lifecycle(Lookup[ProviderT]):
 
     async def dispose_all(self, timeout: float | None = None) -> ShutdownReport:
         """Dispose every provider and every living instance, within one deadline."""
-        limit = self._limits.graceful_shutdown_timeout if timeout is None else timeout
+        limit = self._settings.lifecycle.graceful_shutdown_timeout if timeout is None else timeout
         return await dispose_all(self.guards(), limit)
 
     def guards(self) -> Sequence[Guard]:
@@ -87,6 +87,11 @@ class Lifecycle(Lookup[ProviderT]):
             NotFoundError: There is none of that name.
         """
         return await check(name, self._find(name).guard, timeout)
+
+    async def _prepare(self, name: str) -> None:
+        """Start what a provider depends on."""
+        for other in self._find(name).depends_on:
+            await self.initialize(other)
 
     def _refuse_closed(self, name: str) -> None:
         if self._closed:

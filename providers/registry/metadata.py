@@ -9,7 +9,15 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
 
-__all__ = ["Capability", "ProviderInfo", "ProviderMetadata", "Status", "capability_set"]
+__all__ = [
+    "Capability",
+    "HealthResult",
+    "HealthStatus",
+    "ProviderInfo",
+    "ProviderMetadata",
+    "Status",
+    "capability_set",
+]
 
 
 class Capability(StrEnum):
@@ -127,4 +135,36 @@ class ProviderInfo:
             "registered_at": self.registered_at.isoformat(),
             "pipelines": list(self.pipelines),
             "metadata": dict(self.metadata),
+        }
+
+
+class HealthStatus(StrEnum):
+    """How a provider is."""
+
+    HEALTHY = "healthy"
+    DEGRADED = "degraded"
+    UNHEALTHY = "unhealthy"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class HealthResult:
+    """The answer to one check: status, seconds it took, when (UTC), and why if not healthy."""
+
+    name: str
+    status: HealthStatus
+    latency: float
+    checked_at: datetime
+    message: str = ""
+    code: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the same as JSON-safe data."""
+        return {
+            "name": self.name,
+            "status": self.status.value,
+            "latency": round(self.latency, 6),
+            "checked_at": self.checked_at.isoformat(),
+            "message": self.message,
+            "code": self.code,
         }

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Self, TypeVar, cast, get_args
@@ -10,7 +11,17 @@ from typing import Any, ClassVar, Generic, Self, TypeVar, cast, get_args
 from pydantic import BaseModel, ConfigDict, ValidationInfo, model_validator
 from pydantic_core import PydanticCustomError
 
-__all__ = ["Call", "ConfigT", "Provider", "ProviderConfig", "is_operation", "operation"]
+from .errors import is_backend_failure
+
+__all__ = [
+    "Call",
+    "Composite",
+    "ConfigT",
+    "Provider",
+    "ProviderConfig",
+    "is_operation",
+    "operation",
+]
 
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 
@@ -152,6 +163,10 @@ class Provider(Generic[ConfigT]):
         """
         return None
 
+    def _is_failure(self, error: Exception) -> bool:
+        """Tell whether an error counts against the backend, for the circuit breaker."""
+        return is_backend_failure(error)
+
     async def initialize(self) -> None:
         """Connect now; what a failure leaves half-made is closed."""
         try:
@@ -173,3 +188,32 @@ class Provider(Generic[ConfigT]):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}>"
+
+
+class Composite(Provider[ConfigT]):
+    """
+    A provider made of other providers of its family, which its settings name.
+
+    It opens nothing of its own: what it does, its members do, each with its own guard.
+    """
+
+    _lookup: Callable[[str], Any]
+
+    @classmethod
+    @abstractmethod
+    def members_of(cls, config: Any) -> Sequence[str]:
+        """Return the names of the members that settings name."""
+
+    def bind(self, lookup: Callable[[str], Any]) -> Self:
+        """Take the way to find a member by name; the engine calls it once, before anything else."""
+        self._lookup = lookup
+        return self
+
+    def member(self, name: str) -> Any:
+        """
+        Return a member, guarded.
+
+        Raises:
+            NotFoundError: The family has no provider of that name.
+        """
+        return self._lookup(name)

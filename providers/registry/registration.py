@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from ...settings import ProviderSettings
+from .breaker import CircuitBreaker
 from .guard import Guard
 from .guarded import Guarded
 from .metadata import ProviderInfo, ProviderMetadata, Status
@@ -62,6 +63,7 @@ class Registration:
         "provider_type",
         "registered_at",
         "required",
+        "settings",
         "source",
     )
 
@@ -90,12 +92,18 @@ class Registration:
         self.source = source
         self.origin = origin
         self.registered_at = registered_at
+        self.settings = settings
         self.priority = settings.priority
         self.required = settings.required
         self.depends_on = tuple(settings.depends_on)
         self.pipelines = tuple(settings.pipelines)
         self.metadata: Mapping[str, Any] = settings.metadata
         self._instances: weakref.WeakValueDictionary[str, Guarded] | None = None
+
+    @property
+    def breaker(self) -> CircuitBreaker | None:
+        """The circuit breaker of its backend; a plain object has none."""
+        return self.guard.breaker if self.guard else None
 
     @property
     def status(self) -> Status:

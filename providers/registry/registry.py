@@ -7,11 +7,13 @@ import threading
 from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from time import monotonic
 from typing import Any, Literal, TypeVar, cast
 
 from pydantic import BaseModel
 
-from ...settings import LifecycleSettings, ProviderSettings
+from ...settings import ProviderSettings, RegistrySettings
+from .breaker import BreakerState, CircuitBreaker, Transition
 from .build import Builder, Config
 from .errors import (
     AlreadyExistsError,
@@ -23,6 +25,9 @@ from .errors import (
     ShuttingDownError,
 )
 from .events import (
+    CircuitBreakerClosed,
+    CircuitBreakerHalfOpened,
+    CircuitBreakerOpened,
     Events,
     EventT,
     Listener,
@@ -60,8 +65,9 @@ class ProviderRegistry(Lifecycle[ProviderT]):
             needed, or all by :meth:`load`.
         default: Name of the default provider.
         home: Folder below which types keep their data by default.
-        limits: Seconds for connecting, closing and shutdown.
+        settings: What holds for all registries: times, circuit breakers, health.
         events: Where to tell of changes; its own when not given.
+        clock: Seconds that only grow, for the circuit breakers.
     """
 
     def __init__(
@@ -72,16 +78,26 @@ class ProviderRegistry(Lifecycle[ProviderT]):
         declared: Mapping[str, Declaration] | None = None,
         default: str | None = None,
         home: Path = Path(".purveyor"),
-        limits: LifecycleSettings | None = None,
+        settings: RegistrySettings | None = None,
         events: Events | None = None,
+        clock: Callable[[], float] = monotonic,
     ) -> None:
         types = types or default_types
         if isinstance(family, str):
             family = types.family(family)
-        limits = limits or LifecycleSettings()
-        super().__init__(family, types, declared or {}, default, limits)
+        super().__init__(family, types, declared or {}, default, settings or RegistrySettings())
         self.events = events or Events()
-        self._builder = Builder(family, types, home, limits, self._tell_failure)
+        self._builder = Builder(
+            family,
+            types,
+            home,
+            settings=lambda: self._settings,
+            lookup=self.require,
+            prepare=self._prepare,
+            on_failure=self._tell_failure,
+            on_transition=self._tell_transition,
+            clock=clock,
+        )
         self._reserved: dict[str, str] = {}
         self._hooks: tuple[InitHook, ...] = ()
         self._lock = threading.Lock()
@@ -218,7 +234,11 @@ class ProviderRegistry(Lifecycle[ProviderT]):
                 self._default = None
         try:
             if mode == "drain" and guard is not None:
-                limit = self._limits.graceful_shutdown_timeout if timeout is None else timeout
+                limit = (
+                    self._settings.lifecycle.graceful_shutdown_timeout
+                    if timeout is None
+                    else timeout
+                )
                 drained = False
                 try:
                     drained = await guard.drain(limit)
@@ -433,7 +453,7 @@ class ProviderRegistry(Lifecycle[ProviderT]):
         type_name = row.name if row else "object"
         logger.info("Registered %s provider: %s (type %s)", self.family.name, name, type_name)
         if self.events.wanted(ProviderRegistered):
-            info = registration.info(is_default=False)
+            info = registration.info(is_default=name == self._default_or_none())
             self.events.emit(ProviderRegistered(self.family.name, name, info))
         return registration.handle
 
@@ -460,6 +480,24 @@ class ProviderRegistry(Lifecycle[ProviderT]):
     def _tell_failure(self, guard: Guard, error: RegistryError) -> None:
         if self.events.wanted(ProviderErrorOccurred):
             self.events.emit(ProviderErrorOccurred(self.family.name, guard.name, error))
+
+    def _tell_transition(self, breaker: CircuitBreaker, turn: Transition) -> None:
+        label = f"circuit breaker of {self.family.name} provider {breaker.name}"
+        if turn.after is BreakerState.OPEN:
+            logger.warning("The %s opened: %s", label, turn.reason)
+            if self.events.wanted(CircuitBreakerOpened):
+                self.events.emit(
+                    CircuitBreakerOpened(
+                        self.family.name, breaker.name, turn.reason, turn.failures, turn.wait
+                    )
+                )
+            return
+        logger.info("The %s is %s: %s", label, turn.after, turn.reason)
+        kind = CircuitBreakerClosed
+        if turn.after is BreakerState.HALF_OPEN:
+            kind = CircuitBreakerHalfOpened
+        if self.events.wanted(kind):
+            self.events.emit(kind(self.family.name, breaker.name, turn.reason))
 
     def _in_use(self, registration: Registration) -> InUseError:
         holders = registration.holders()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import annotated_types
 import pytest
@@ -62,9 +62,17 @@ def rows(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
 
 def row(key: str, field: FieldInfo) -> str:
     kind = type_of(field)
-    described = "table" if key.endswith("options") else TYPES[kind]
+    described = "table" if key.endswith("options") else described_type(kind, field)
     cells = (f"`{key}`", described, default_of(field), range_of(field), field.description or "")
     return f"| {' | '.join(cells)} |"
+
+
+def described_type(kind: Any, field: FieldInfo) -> str:
+    if get_origin(kind) is Literal:
+        return " or ".join(f"`{value}`" for value in get_args(kind))
+    if kind is float and "seconds" not in (field.description or "").lower():
+        return "number"
+    return TYPES[kind]
 
 
 def type_of(field: FieldInfo) -> Any:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from purveyor.providers.registry import Family, ProviderRegistry, ProviderTypes, register_provider
-from purveyor.settings import LifecycleSettings
+from purveyor.settings import LifecycleSettings, RegistrySettings
 from tests.providers.registry.samples import Backend, Sample
 
 
@@ -34,7 +34,8 @@ def limits() -> LifecycleSettings:
 def registry(
     types: ProviderTypes, limits: LifecycleSettings, tmp_path: Path
 ) -> ProviderRegistry[Any]:
-    return ProviderRegistry("storage", types=types, home=tmp_path, limits=limits)
+    settings = RegistrySettings(lifecycle=limits)
+    return ProviderRegistry("storage", types=types, home=tmp_path, settings=settings)
 
 
 @pytest.fixture

@@ -30,9 +30,10 @@ from purveyor.providers.registry import (
     operation,
     register_provider,
 )
+from purveyor.providers.registry.connection import Blueprint
 from purveyor.providers.registry.guard import Guard
 from purveyor.providers.registry.guarded import Guarded
-from purveyor.settings import LifecycleSettings
+from purveyor.settings import LifecycleSettings, RegistrySettings
 from tests.providers.registry.samples import (
     Backend,
     BackendError,
@@ -150,7 +151,9 @@ class TestConnecting:
 
     async def test_has_a_deadline_of_its_own(self, types: Any, backend: Backend) -> None:
         registry = ProviderRegistry[Any](
-            "storage", types=types, limits=LifecycleSettings(init_timeout=0.02)
+            "storage",
+            types=types,
+            settings=RegistrySettings(lifecycle=LifecycleSettings(init_timeout=0.02)),
         )
         backend.connect = Gate()
         sample = registry.register_nowait("slow", SampleConfig(backend=backend))
@@ -226,7 +229,7 @@ class TestConnecting:
             def __init__(self, _: SampleConfig) -> None:
                 raise UnsupportedCapabilityError("not on this system")
 
-        guard = Guard("refusing", "storage", Refusing, SampleConfig())
+        guard = Guard(Blueprint("refusing", "storage", Refusing, SampleConfig()))
         with pytest.raises(UnsupportedCapabilityError):
             guard.peek()
 
@@ -322,7 +325,9 @@ class TestDisposing:
 
         backend.connect = stubborn
         registry = ProviderRegistry[Any](
-            "storage", types=types, limits=LifecycleSettings(dispose_timeout=0.02)
+            "storage",
+            types=types,
+            settings=RegistrySettings(lifecycle=LifecycleSettings(dispose_timeout=0.02)),
         )
         sample = registry.register_nowait("stubborn", SampleConfig(backend=backend))
         call = asyncio.create_task(sample.echo())
@@ -360,7 +365,9 @@ class TestDisposing:
 
     async def test_a_closing_that_hangs_is_cut_off(self, types: Any, backend: Backend) -> None:
         registry = ProviderRegistry[Any](
-            "storage", types=types, limits=LifecycleSettings(dispose_timeout=0.02)
+            "storage",
+            types=types,
+            settings=RegistrySettings(lifecycle=LifecycleSettings(dispose_timeout=0.02)),
         )
         backend.close = Gate()
         sample = registry.register_nowait("hanging", SampleConfig(backend=backend))
@@ -505,7 +512,7 @@ class TestEventLoops:
                 built.append(self)
 
         barrier = threading.Barrier(2)
-        guard = Guard("slow", "storage", Slow, SampleConfig())
+        guard = Guard(Blueprint("slow", "storage", Slow, SampleConfig()))
         first, second = in_threads(2, lambda _: guard.peek())
         assert first is second
         assert len(built) == 2

@@ -780,4 +780,6 @@ async def test_messages_begin_as_they_are_known(registry: Registry, types: Provi
 def test_limits_and_home_have_defaults(types: ProviderTypes) -> None:
     registry = Registry(types.family("storage"), types=types)
     registry.register_nowait("sample")
-    assert registry.guards()[0].init_timeout == LifecycleSettings().init_timeout
+    assert (
+        registry.guards()[0].connection.blueprint.init_timeout == LifecycleSettings().init_timeout
+    )
