@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from dependency_injector import containers
 from dependency_injector import providers as di
@@ -12,7 +12,9 @@ from dependency_injector import providers as di
 from ..providers import families
 from ..providers.registry import (
     Events,
+    HealthMonitor,
     Provider,
+    ProviderDiscovery,
     ProviderRegistry,
     ProviderTypes,
     default_types,
@@ -42,8 +44,8 @@ def _registries(*selectors: ProviderSelector[Any]) -> Registries:
     return {selector.registry.family.name: selector.registry for selector in selectors}
 
 
-def _shutdown_timeout(settings: Settings) -> float:
-    return settings.registry.lifecycle.graceful_shutdown_timeout
+def _peers(container: Any) -> Callable[[], Registries]:
+    return container.registries
 
 
 class PurveyorContainer(containers.DynamicContainer):
@@ -84,25 +86,26 @@ class ApplicationContainer(containers.DeclarativeContainer):
     settings: di.Provider[Settings] = di.ThreadSafeSingleton(load_settings)
     types: di.Provider[ProviderTypes] = di.Callable(_types)
     events: di.Provider[Events] = di.ThreadSafeSingleton(Events)
+    monitor: di.Provider[HealthMonitor] = di.ThreadSafeSingleton(HealthMonitor)
+    monitoring: di.Provider[bool] = di.Object(True)
+    __self__: Any = di.Self()
+    peers: di.Provider[Callable[[], Registries]] = di.Callable(_peers, __self__)
 
-    storage_family: Any = di.Container(
-        FamilyContainer, family=families.STORAGE, settings=settings, types=types, events=events
-    )
+    _shared: ClassVar[dict[str, Any]] = {
+        "settings": settings,
+        "types": types,
+        "events": events,
+        "monitor": monitor,
+        "peers": peers,
+    }
+    storage_family: Any = di.Container(FamilyContainer, family=families.STORAGE, **_shared)
     data_sources_family: Any = di.Container(
-        FamilyContainer, family=families.DATA_SOURCES, settings=settings, types=types, events=events
+        FamilyContainer, family=families.DATA_SOURCES, **_shared
     )
-    ai_family: Any = di.Container(
-        FamilyContainer, family=families.AI, settings=settings, types=types, events=events
-    )
-    images_family: Any = di.Container(
-        FamilyContainer, family=families.IMAGES, settings=settings, types=types, events=events
-    )
-    audio_family: Any = di.Container(
-        FamilyContainer, family=families.AUDIO, settings=settings, types=types, events=events
-    )
-    flashcards_family: Any = di.Container(
-        FamilyContainer, family=families.FLASHCARDS, settings=settings, types=types, events=events
-    )
+    ai_family: Any = di.Container(FamilyContainer, family=families.AI, **_shared)
+    images_family: Any = di.Container(FamilyContainer, family=families.IMAGES, **_shared)
+    audio_family: Any = di.Container(FamilyContainer, family=families.AUDIO, **_shared)
+    flashcards_family: Any = di.Container(FamilyContainer, family=families.FLASHCARDS, **_shared)
 
     storage: ProviderSelector[StorageProvider[Any]] = storage_family.select
     data_sources: ProviderSelector[Provider[Any]] = data_sources_family.select
@@ -114,7 +117,10 @@ class ApplicationContainer(containers.DeclarativeContainer):
     registries: di.Provider[Registries] = di.Callable(
         _registries, storage, data_sources, ai, images, audio, flashcards
     )
-    lifecycle = di.Resource(lifetime, registries, di.Callable(_shutdown_timeout, settings))
+    discovery: di.Provider[ProviderDiscovery] = di.ThreadSafeSingleton(
+        ProviderDiscovery, registries.provider, settings
+    )
+    lifecycle = di.Resource(lifetime, discovery, monitor=monitoring)
 
     if TYPE_CHECKING:  # the instance is a PurveyorContainer
 

@@ -15,6 +15,7 @@ from .branches import (
 )
 from .errors import Problem, SettingsError
 from .explain import explain
+from .found import FoundProvider, ProvidersFile, read_providers
 from .model import Settings, load_settings
 
 __all__ = [
@@ -22,14 +23,17 @@ __all__ = [
     "CredentialSettings",
     "DiscoverySettings",
     "FamilySettings",
+    "FoundProvider",
     "HealthSettings",
     "LifecycleSettings",
     "PluginSettings",
     "Problem",
     "ProviderSettings",
+    "ProvidersFile",
     "RegistrySettings",
     "Settings",
     "SettingsError",
     "explain",
     "load_settings",
+    "read_providers",
 ]

@@ -49,6 +49,7 @@ class _Provenance:
     """The sources of settings; no part of what makes two settings equal."""
 
     sources: tuple[Source, ...] = field(default=(), compare=False, repr=False)
+    arguments: Mapping[str, Any] = field(default_factory=dict[str, Any], compare=False, repr=False)
 
     def __deepcopy__(self, _: object) -> _Provenance:
         return self
@@ -139,7 +140,7 @@ class Settings(BaseSettings):
             problems += [one for one in _problems(error, sources) if one.location not in told]
         if problems:  # raised here, or the error would carry pydantic's, which has the values
             raise SettingsError(problems)
-        self._provenance = _Provenance(sources)
+        self._provenance = _Provenance(sources, values)
 
     @classmethod
     def settings_customise_sources(
@@ -165,6 +166,20 @@ class Settings(BaseSettings):
             default and that nobody set, where it would be set beside those that are.
         """
         return _origin(self._provenance.sources, path)
+
+    def reread(self) -> Settings:
+        """
+        Return the settings as they are now: the same arguments, everything else read anew.
+
+        Raises:
+            SettingsError: With every fault of every source.
+        """
+        return Settings(**self._provenance.arguments)
+
+    def watched(self) -> list[Path]:
+        """Return the files and folders that settings are read from, whether they exist or not."""
+        named = (self.config_file, self.secrets_dir, self.registry.discovery.config_path)
+        return [Path(".env"), *(path for path in named if path is not None)]
 
 
 def load_settings(**values: Any) -> Settings:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ... import __version__
-from . import check, providers, storage, sync
+from . import check, plugins, providers, storage, sync
 from .session import CommandGroup, Session, start_logging
 
 __all__ = ["app"]
@@ -62,4 +62,5 @@ def root(
 app.command("check")(check.check)
 app.add_typer(providers.app, name="providers")
 app.add_typer(storage.app, name="storage")
+app.add_typer(plugins.app, name="plugins")
 app.command("sync")(sync.sync_command)

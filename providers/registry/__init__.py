@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from .access import RegistryView, Role
 from .breaker import BreakerState, CircuitBreaker, Transition
-from .discovery import LoadReport, LoadRow, Outcome
+from .discovery import ProviderDiscovery, ValidationResult, declarations
 from .errors import (
     AlreadyExistsError,
     CircuitOpenError,
@@ -49,7 +49,8 @@ from .events import (
 from .extras import import_extra
 from .guard import Lease
 from .guarded import guarded
-from .lifecycle import lifetime
+from .lifecycle import graceful_shutdown
+from .lifetime import lifetime
 from .metadata import (
     Capability,
     HealthResult,
@@ -58,9 +59,11 @@ from .metadata import (
     ProviderMetadata,
     Status,
 )
+from .monitor import HealthMonitor
 from .provider import Call, Composite, Provider, ProviderConfig, operation
 from .registration import Declaration
 from .registry import ProviderRegistry
+from .report import LoadReport, LoadRow, Outcome
 from .shutdown import ShutdownReport
 from .types import Family, ProviderType, ProviderTypes, default_types, register_provider
 
@@ -83,6 +86,7 @@ __all__ = [
     "Event",
     "Events",
     "Family",
+    "HealthMonitor",
     "HealthResult",
     "HealthStatus",
     "HealthStatusChanged",
@@ -103,6 +107,7 @@ __all__ = [
     "PluginRejectedError",
     "Provider",
     "ProviderConfig",
+    "ProviderDiscovery",
     "ProviderError",
     "ProviderErrorOccurred",
     "ProviderFailedOver",
@@ -123,7 +128,10 @@ __all__ = [
     "Status",
     "Transition",
     "UnsupportedCapabilityError",
+    "ValidationResult",
+    "declarations",
     "default_types",
+    "graceful_shutdown",
     "guarded",
     "import_extra",
     "lifetime",

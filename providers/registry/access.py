@@ -27,27 +27,37 @@ class Role(IntEnum):
 _ROLE_OF: dict[str, Role] = {
     **dict.fromkeys(
         (
-            "default_name", "family", "find_by_capability", "get_provider_health", "has", "info",
+            "default_name", "family", "find_by_capability", "get_all_provider_health",
+            "get_provider_health", "has", "health", "health_report", "info", "is_registered",
             "list", "names", "serves", "types", "on", "off",
         ),
         Role.READER,
     ),
     **dict.fromkeys(
-        ("create", "dispose", "get", "initialize", "lease", "load", "providers", "require"),
+        (
+            "create", "dispose", "get", "initialize", "initialize_all", "lease", "load",
+            "providers", "reload", "require", "restart", "start", "start_all",
+            "start_health_monitoring", "start_health_monitoring_all", "stop", "stop_all",
+            "stop_health_monitoring", "stop_health_monitoring_all",
+        ),
         Role.OPERATOR,
     ),
     **dict.fromkeys(
         (
-            "add_init_hook", "config", "dispose_all", "get_default_config", "register",
+            "add_init_hook", "config", "declare", "declare_default", "declared", "dispose_all",
+            "get_default_config", "graceful_shutdown", "register",
             "register_instance", "register_nowait", "run_init_hooks", "set_default", "unregister",
+            "validate", "withdraw",
         ),
         Role.ADMIN,
     ),
 }  # fmt: skip
 
 _NAMED = {
-    "config", "create", "dispose", "get", "get_provider_health", "has", "info", "initialize",
-    "lease", "require", "serves", "set_default", "unregister",
+    "config", "create", "dispose", "get", "get_provider_health", "has", "health", "info",
+    "initialize", "is_registered", "lease", "reload", "require", "restart", "serves",
+    "set_default", "start", "start_health_monitoring", "stop", "stop_health_monitoring",
+    "unregister",
 }  # fmt: skip
 """Calls about one provider, which a view for a pipeline allows for the pipeline's own only."""
 

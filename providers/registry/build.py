@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,7 +23,7 @@ from .registration import Registration
 from .types import Family, ProviderType, ProviderTypes
 from .validation import validated_config
 
-__all__ = ["Builder", "Config"]
+__all__ = ["Builder", "Config", "settings_of"]
 
 Config = Mapping[str, Any] | BaseModel | None
 """Settings of a provider: a mapping as in a configuration file, or the type's config model."""
@@ -64,17 +64,22 @@ class Builder:
         source: str,
         origin: str,
         type: str | None = None,
+        settings: ProviderSettings | None = None,
         where: Callable[[tuple[str, ...]], str] | None = None,
     ) -> Registration:
         """
         Return the registration of a provider, its settings validated.
+
+        ``settings`` are its envelope where ``config`` does not tell it.
 
         Raises:
             NotFoundError: No such provider type.
             InvalidConfigError: The settings have faults; all of them are named.
             ImportFailedError: The type's module cannot be imported.
         """
-        settings = settings_of(name, config, type)
+        settings = settings or settings_of(name, config, type)
+        if not isinstance(config, BaseModel):
+            config = settings
         row = self._type_of(name, settings, config)
         model = self.model(name, row, config, settings, where)
         row = self.types.find(self.family.name, row.name) or row  # its import may tell more of it
@@ -91,6 +96,7 @@ class Builder:
             source=source,
             origin=origin,
             registered_at=datetime.now(UTC),
+            members=members_of(row, model),
         )
 
     def wrapped(
@@ -232,6 +238,12 @@ class Builder:
         return Guard(
             blueprint, breaker=breaker, timeout=settings.timeout, on_failure=self.on_failure
         )
+
+
+def members_of(row: ProviderType, config: BaseModel) -> Sequence[str]:
+    """Return the names of the providers that one is made of; none for most."""
+    cls = row.loaded_class
+    return cls.members_of(config) if issubclass(cls, Composite) else ()
 
 
 def _composed(cls: type[Composite[Any]], lookup: Callable[[str], Any], config: Any) -> AnyProvider:

@@ -192,9 +192,9 @@ class Connection:
         instance: AnyProvider | None = None
         try:
             instance = self.peek()
+            if blueprint.prepare is not None:
+                await blueprint.prepare()
             async with asyncio.timeout(blueprint.init_timeout):
-                if blueprint.prepare is not None:
-                    await blueprint.prepare()
                 await run_hook(instance._connect)
             with self._lock:
                 if self._connecting is not done:  # disposed while connecting

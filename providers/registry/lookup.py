@@ -9,10 +9,10 @@ from typing import Generic, TypeVar
 
 from pydantic import BaseModel
 
-from .discovery import LoadReport, LoadRow, Outcome
 from .errors import NotFoundError, RegistryError, nearest_first
 from .metadata import ProviderInfo, capability_set
 from .registration import Declaration, Registration
+from .report import LoadReport, LoadRow, Outcome
 from .types import Family, ProviderTypes
 
 __all__ = ["Lookup"]
@@ -77,6 +77,14 @@ class Lookup(Generic[ProviderT]):
 
     def __contains__(self, name: object) -> bool:
         return isinstance(name, str) and self.has(name)
+
+    def is_registered(self, name: str) -> bool:
+        """Tell whether a provider is registered, rather than only declared."""
+        return name in self._registrations
+
+    def declared(self) -> list[str]:
+        """Return the names of the providers that settings declare, disabled ones too."""
+        return list(self._declared)
 
     def names(self, *, pipeline: str | None = None) -> Sequence[str]:
         """Return the names of all providers, or of those a pipeline may use, A to Z."""

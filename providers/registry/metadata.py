@@ -49,6 +49,15 @@ class Status(StrEnum):
     DISPOSED = "disposed"
 
 
+class HealthStatus(StrEnum):
+    """How a provider is."""
+
+    HEALTHY = "healthy"
+    DEGRADED = "degraded"
+    UNHEALTHY = "unhealthy"
+    UNKNOWN = "unknown"
+
+
 def capability_set(
     capabilities: Iterable[str] = (), metadata: Mapping[str, object] | None = None
 ) -> frozenset[str]:
@@ -125,9 +134,12 @@ class ProviderInfo:
     pipelines: tuple[str, ...]
     metadata: Mapping[str, Any]
     last_error: str | None = None
+    health: HealthStatus = HealthStatus.UNKNOWN
+    last_health_check: datetime | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the same as JSON-safe data; times are ISO 8601 in UTC."""
+        checked = self.last_health_check
         return {
             **{item.name: getattr(self, item.name) for item in fields(self)},
             "capabilities": sorted(self.capabilities),
@@ -135,16 +147,9 @@ class ProviderInfo:
             "registered_at": self.registered_at.isoformat(),
             "pipelines": list(self.pipelines),
             "metadata": dict(self.metadata),
+            "health": self.health.value,
+            "last_health_check": checked.isoformat() if checked else None,
         }
-
-
-class HealthStatus(StrEnum):
-    """How a provider is."""
-
-    HEALTHY = "healthy"
-    DEGRADED = "degraded"
-    UNHEALTHY = "unhealthy"
-    UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import sys
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -17,7 +17,8 @@ from ...settings import ProviderSettings
 from .breaker import CircuitBreaker
 from .guard import Guard
 from .guarded import Guarded
-from .metadata import ProviderInfo, ProviderMetadata, Status
+from .health import HealthRecord
+from .metadata import HealthStatus, ProviderInfo, ProviderMetadata, Status
 from .types import ProviderType
 
 __all__ = ["Declaration", "Registration", "calling_place"]
@@ -55,6 +56,8 @@ class Registration:
         "family",
         "guard",
         "handle",
+        "health",
+        "members",
         "metadata",
         "name",
         "origin",
@@ -81,6 +84,7 @@ class Registration:
         source: str,
         origin: str,
         registered_at: datetime,
+        members: Sequence[str] = (),
     ) -> None:
         self.name = name
         self.family = family
@@ -96,8 +100,10 @@ class Registration:
         self.priority = settings.priority
         self.required = settings.required
         self.depends_on = tuple(settings.depends_on)
+        self.members = tuple(members)
         self.pipelines = tuple(settings.pipelines)
         self.metadata: Mapping[str, Any] = settings.metadata
+        self.health: HealthRecord | None = None
         self._instances: weakref.WeakValueDictionary[str, Guarded] | None = None
 
     @property
@@ -109,6 +115,13 @@ class Registration:
     def status(self) -> Status:
         """Where it stands; a registered object without a guard is always ready."""
         return self.guard.status if self.guard else Status.READY
+
+    def stand_for(self, before: Registration) -> None:
+        """Take over what callers hold of the registration whose settings these replace."""
+        self.handle, self.guard = before.handle, before.guard
+        self._instances = before._instances
+        self.health = before.health
+        self.registered_at = before.registered_at
 
     # -- instances that callers own ------------------------------------------------------
 
@@ -155,6 +168,7 @@ class Registration:
     def info(self, *, is_default: bool) -> ProviderInfo:
         """Return a picture of this moment, without secrets."""
         metadata = self.provider_metadata()
+        last = self.health.last if self.health else None
         return ProviderInfo(
             name=self.name,
             family=self.family,
@@ -175,6 +189,8 @@ class Registration:
             pipelines=self.pipelines,
             metadata=metadata.extra,
             last_error=self.guard.last_error if self.guard else None,
+            health=self.health.status if self.health else HealthStatus.UNKNOWN,
+            last_health_check=last.checked_at if last else None,
         )
 
 

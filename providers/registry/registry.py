@@ -3,259 +3,169 @@
 from __future__ import annotations
 
 import logging
-import threading
-from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
-from contextlib import contextmanager, suppress
-from pathlib import Path
-from time import monotonic
-from typing import Any, Literal, TypeVar, cast
+from collections.abc import Mapping
+from typing import TypeVar, cast
 
 from pydantic import BaseModel
 
 from ...settings import ProviderSettings, RegistrySettings
-from .breaker import BreakerState, CircuitBreaker, Transition
-from .build import Builder, Config
-from .errors import (
-    AlreadyExistsError,
-    HookFailedError,
-    InUseError,
-    InvalidStateError,
-    RegistrationFailedError,
-    RegistryError,
-    ShuttingDownError,
-)
-from .events import (
-    CircuitBreakerClosed,
-    CircuitBreakerHalfOpened,
-    CircuitBreakerOpened,
-    Events,
-    EventT,
-    Listener,
-    ProviderErrorOccurred,
-    ProviderRegistered,
-    ProviderUnregistered,
-)
-from .guard import Guard, Lease
-from .lifecycle import Lifecycle
+from .build import Config, settings_of
+from .errors import AlreadyExistsError, InvalidConfigError, RegistryError
+from .events import EventT, LeaseDenied, Listener, ProviderReloaded
+from .guard import Lease
+from .metadata import Status
+from .registering import Registering
 from .registration import Declaration, Registration, calling_place
-from .types import Family, ProviderTypes, default_types
-from .validation import check_name
+from .report import Outcome
 
-__all__ = ["InitHook", "ProviderRegistry"]
+__all__ = ["ProviderRegistry"]
 
 logger = logging.getLogger(__name__)
 
 ProviderT = TypeVar("ProviderT")
-InitHook = Callable[[str], Awaitable[None] | None]
 
 
-class ProviderRegistry(Lifecycle[ProviderT]):
+class ProviderRegistry(Registering[ProviderT]):
     """
-    The providers of one family, by name.
+    The providers of one family, by name: the one object that knows all of them.
 
-    Lookups take no lock and any thread may make them, register and unregister; calls that
-    wait are coroutines. No foreign code (class, hook, listener, import, validator) runs under
-    the registry's lock. A provider registers without I/O unless asked otherwise, and connects
-    at its first operation.
-
-    Args:
-        family: The family, or its name in ``types``.
-        types: The provider types there are; the default catalogue when not given.
-        declared: Providers that settings name: each is validated and registered when first
-            needed, or all by :meth:`load`.
-        default: Name of the default provider.
-        home: Folder below which types keep their data by default.
-        settings: What holds for all registries: times, circuit breakers, health.
-        events: Where to tell of changes; its own when not given.
-        clock: Seconds that only grow, for the circuit breakers.
+    Looking up is in :class:`Lookup`, checking in :class:`Checking`, starting and stopping in
+    :class:`Lifecycle`, registering, with the arguments, in :class:`Registering`; here is what
+    changes providers that are there, and what callers ask of them.
     """
 
-    def __init__(
-        self,
-        family: Family | str,
-        *,
-        types: ProviderTypes | None = None,
-        declared: Mapping[str, Declaration] | None = None,
-        default: str | None = None,
-        home: Path = Path(".purveyor"),
-        settings: RegistrySettings | None = None,
-        events: Events | None = None,
-        clock: Callable[[], float] = monotonic,
-    ) -> None:
-        types = types or default_types
-        if isinstance(family, str):
-            family = types.family(family)
-        super().__init__(family, types, declared or {}, default, settings or RegistrySettings())
-        self.events = events or Events()
-        self._builder = Builder(
-            family,
-            types,
-            home,
-            settings=lambda: self._settings,
-            lookup=self.require,
-            prepare=self._prepare,
-            on_failure=self._tell_failure,
-            on_transition=self._tell_transition,
-            clock=clock,
-        )
-        self._reserved: dict[str, str] = {}
-        self._hooks: tuple[InitHook, ...] = ()
-        self._lock = threading.Lock()
+    # -- changing what is there ----------------------------------------------------------
 
-    # -- registering ---------------------------------------------------------------------
-
-    async def register(
-        self,
-        name: str,
-        config: Config = None,
-        *,
-        type: str | None = None,
-        source: str = "api",
-        start: Literal["lazy", "test", "ready"] = "lazy",
-    ) -> ProviderT:
+    async def reload(self, name: str, config: Config = None) -> None:
         """
-        Register a provider, run the initialisation hooks, then make it visible.
+        Put new settings of a provider in force, or a new instance of the same; no call fails by it.
 
-        Args:
-            name: The provider's name.
-            config: The type's settings, flat beside ``type`` and the rest of the envelope as
-                in a configuration file; or an instance of the type's config model.
-            type: The provider type; the name is the type where neither says otherwise.
-            source: ``config``, ``environment``, ``plugin`` or ``api``.
-            start: ``lazy`` connects at the first operation, ``ready`` before this returns,
-                ``test`` also checks its health. A failure registers nothing.
-
-        Raises:
-            InvalidNameError: The name is empty or not usable.
-            AlreadyExistsError: The name is taken; the message names both origins.
-            NotFoundError: No such provider type.
-            InvalidConfigError: The settings have faults; all of them are named.
-            HookFailedError: A hook raised.
-            RegistrationFailedError: It could not be started; the cause is kept.
-        """
-        origin = calling_place()
-        with self._reserve(name, origin):
-            registration = self._builder.registration(
-                name, config, type=type, source=source, origin=origin
-            )
-            return await self._admit(registration, start)
-
-    def register_nowait(
-        self, name: str, config: Config = None, *, type: str | None = None, source: str = "api"
-    ) -> ProviderT:
-        """
-        Register a provider where nothing can be awaited; it starts lazily.
-
-        Raises:
-            InvalidStateError: There are initialisation hooks, which must be awaited.
-            RegistryError: As :meth:`register`.
-        """
-        if self._hooks:
-            raise InvalidStateError(
-                f"The {self.family.name} registry has initialisation hooks, which must be "
-                f"awaited: use await register({name!r}, ...).",
-                name,
-            )
-        origin = calling_place()
-        with self._reserve(name, origin):
-            registration = self._builder.registration(
-                name, config, type=type, source=source, origin=origin
-            )
-            return self._publish(registration)
-
-    async def register_instance(
-        self,
-        name: str,
-        instance: ProviderT,
-        *,
-        capabilities: Iterable[str] | None = None,
-        source: str = "api",
-        metadata: Mapping[str, Any] | None = None,
-    ) -> ProviderT:
-        """
-        Register an object that exists already, and return what callers will get.
-
-        A provider is guarded like any other; any other object is handed out as it is.
-
-        Raises:
-            RegistryError: As :meth:`register`.
-        """
-        origin = calling_place()
-        with self._reserve(name, origin):
-            registration = self._builder.wrapped(
-                name,
-                instance,
-                source=source,
-                origin=origin,
-                capabilities=capabilities,
-                metadata=metadata,
-            )
-            return await self._admit(registration, "lazy")
-
-    async def unregister(
-        self,
-        name: str,
-        *,
-        mode: Literal["refuse", "drain", "force"] = "refuse",
-        timeout: float | None = None,
-    ) -> None:
-        """
-        Remove a provider and dispose its instance. Instances from :meth:`create` stay their
-        owners' affair.
+        The new settings are validated first. If the provider is in use, a new instance is
+        connected and asked for its health before it takes the place of the old one; calls under
+        way end on the old one, which is closed after the last of them. What callers hold stays
+        good, also if the type is another.
 
         Args:
             name: The provider.
-            mode: ``refuse`` raises while anybody uses it, ``drain`` refuses new work and
-                waits for the rest, ``force`` waits for nothing.
-            timeout: Seconds ``drain`` waits; ``registry.lifecycle.graceful_shutdown_timeout``
-                when not given.
+            config: As for :meth:`register`; the present settings when not given.
 
         Raises:
-            NotFoundError: There is no such provider.
-            InUseError: It is in use (or still is after ``timeout``): the provider stays as it was.
+            NotFoundError: There is none of that name.
+            RegistryError: The new settings have faults, or what they name cannot be connected or
+                is not well: everything stays as it was.
+        """
+        self._refuse_closed(name)
+        before = self._find(name)
+        if before.guard is None or before.provider_type is None:
+            raise InvalidConfigError(
+                f"Configuration invalid: provider {name!r} was registered as an object; there are "
+                "no settings to build it from. Unregister it and register another one.",
+                name,
+            )
+        settings = settings_of(name, config, None) if isinstance(config, Mapping) else None
+        if settings is not None and settings.type is None:
+            settings = settings.model_copy(update={"type": before.provider_type.name})
+        after = self._builder.registration(
+            name,
+            before.config if config is None else config,
+            settings=settings or before.settings,
+            source=before.source,
+            origin=before.origin,
+        )
+        await self._renew(before, after)
+
+    async def _renew(self, before: Registration, after: Registration) -> None:
+        name, guard, fresh = before.name, before.guard, after.guard
+        if guard is None or fresh is None:
+            raise self._not_found(name)
+        self._refuse_cycle(after)
+        same_class = after.handle.__class__ is before.handle.__class__
+        if same_class:
+            await guard.swap(fresh.connection.blueprint)
+            guard.timeout = after.settings.timeout
+            guard.breaker.configure(fresh.breaker.settings)
+            after.stand_for(before)
+        elif guard.status in (Status.READY, Status.INITIALIZING):
+            try:
+                await fresh.check_health()
+            except BaseException:
+                await fresh.dispose()
+                raise
+        with self._lock:
+            gone = self._registrations.get(name) is None
+            if not gone:
+                self._insert(after)
+        if gone:  # unregistered meanwhile
+            await fresh.dispose()
+            raise self._not_found(name)
+        if not same_class:
+            await guard.hand_over(after.handle)
+        logger.info("Reloaded %s provider: %s", self.family.name, name)
+        if self.events.wanted(ProviderReloaded):
+            info = after.info(is_default=name == self._default_or_none())
+            self.events.emit(ProviderReloaded(self.family.name, name, info))
+
+    async def declare(self, name: str, declaration: Declaration) -> Outcome:
+        """
+        Take what settings say of a provider, now or again.
+
+        A new one is registered when first needed or by :meth:`load`; one that is registered
+        already is reloaded if its settings changed.
+
+        Returns:
+            ``REGISTERED``, ``RELOADED``, ``REMOVED``, ``SKIPPED`` (disabled) or ``UNCHANGED``.
+
+        Raises:
+            AlreadyExistsError: Somebody registered another one of that name by hand.
+            RegistryError: The settings have faults; one that is there already stays as it was.
+        """
+        known = self._declared.get(name)
+        registration = self._registrations.get(name)
+        if registration is not None and known is None:
+            self._refuse_taken(name, declaration.origin)
+        if known is not None and known.settings == declaration.settings:
+            if not declaration.settings.enabled:
+                return Outcome.SKIPPED
+            self._find(name)
+            return Outcome.UNCHANGED
+        if not declaration.settings.enabled:
+            removed = await self.withdraw(name) if known is not None else False
+            with self._lock:
+                self._declared[name] = declaration
+            return Outcome.REMOVED if removed else Outcome.SKIPPED
+        if registration is not None:
+            await self._renew(registration, self._built(name, declaration))
+        with self._lock:
+            self._declared[name] = declaration
+            self._version += 1
+        self._find(name)
+        return Outcome.REGISTERED if registration is None else Outcome.RELOADED
+
+    async def withdraw(self, name: str) -> bool:
+        """
+        Forget what settings said of a provider; one that is registered ends its work first.
+
+        Returns:
+            Whether there was something to forget.
+
+        Raises:
+            InUseError: It is leased, or its work did not end in time; it stays as it was.
         """
         if self._forget_declared(name):
             self._tell_removed(name)
-            return
-        registration = self._find(name)
-        guard = registration.guard
-        holders = registration.holders()
-        if mode == "refuse" and (holders or (guard and not await guard.close_to_new_work())):
-            raise self._in_use(registration)
-        with self._lock:
-            if self._registrations.get(name) is not registration:
-                raise self._not_found(name)
-            del self._registrations[name], self.handles[name]
-            self._declared.pop(name, None)
-            self._version += 1
-            self._reserved[name] = registration.origin  # nobody takes the name before it is free
-            was_default = self._default == name
-            if was_default:
-                self._default = None
-        try:
-            if mode == "drain" and guard is not None:
-                limit = (
-                    self._settings.lifecycle.graceful_shutdown_timeout
-                    if timeout is None
-                    else timeout
-                )
-                drained = False
-                try:
-                    drained = await guard.drain(limit)
-                finally:
-                    if not drained:  # too late, or cancelled: it stays as it was
-                        guard.resume()
-                        with self._lock:
-                            self._insert(registration)
-                            self._default = name if was_default else self._default
-                if not drained:
-                    raise self._in_use(registration)
-            if guard is not None:
-                await guard.dispose()
-        finally:
-            with self._lock:
-                self._reserved.pop(name, None)
-        self._tell_removed(name)
+            return True
+        if name not in self._declared or name not in self._registrations:
+            return self._declared.pop(name, None) is not None
+        await self.unregister(name, mode="drain")
+        return True
+
+    def apply(self, settings: RegistrySettings) -> None:
+        """Put other settings for all providers in force; what is under way keeps its state."""
+        self._settings = settings
+        for registration in self._registrations.copy().values():
+            if registration.breaker is not None:
+                overrides = registration.settings.circuit_breaker
+                registration.breaker.configure(settings.circuit_breaker.with_overrides(overrides))
 
     # -- the default ---------------------------------------------------------------------
 
@@ -270,6 +180,20 @@ class ProviderRegistry(Lifecycle[ProviderT]):
             raise self._not_found(name)
         with self._lock:
             self._default = name
+
+    def declare_default(self, name: str | None) -> None:
+        """Take what settings say of the default provider, which need not be there yet."""
+        with self._lock:
+            self._default = name
+
+    def validate(self, name: str, declaration: Declaration) -> None:
+        """
+        Find out whether a declared provider could be registered; registers nothing.
+
+        Raises:
+            RegistryError: Its settings have faults; all of them are named.
+        """
+        self._refuse_cycle(self._built(name, declaration))
 
     def get_default_config(self, name: str) -> BaseModel:
         """Return the settings a type has when none are given (S1's ``get_default_config``)."""
@@ -319,34 +243,13 @@ class ProviderRegistry(Lifecycle[ProviderT]):
                 when not given.
         """
         registration = self._find(self.default_name() if name is None else name)
-        return Lease(registration.handle, registration.guard, holder or calling_place())
-
-    # -- hooks and events ----------------------------------------------------------------
-
-    def add_init_hook(self, hook: InitHook) -> None:
-        """Await ``hook(name)`` for each provider registered from now on, before it is visible."""
-        with self._lock:
-            self._hooks = (*self._hooks, hook)
-
-    async def run_init_hooks(self, name: str) -> None:
-        """
-        Run all hooks for a provider, in the order they were added.
-
-        Raises:
-            HookFailedError: A hook raised; those after it did not run.
-        """
-        for hook in self._hooks:
-            try:
-                answer = hook(name)
-                if answer is not None:
-                    await answer
-            except Exception as error:
-                label = getattr(hook, "__qualname__", repr(hook))
-                raise HookFailedError(
-                    f"Failed to register provider {name!r}: the initialisation hook {label} "
-                    f"raised {type(error).__name__}: {error}",
-                    name,
-                ) from error
+        holder = holder or calling_place()
+        try:
+            return Lease(registration.handle, registration.guard, holder)
+        except RegistryError as error:
+            if self.events.wanted(LeaseDenied):
+                self.events.emit(LeaseDenied(self.family.name, registration.name, holder, error))
+            raise
 
     def on(self, event: type[EventT] | str, listener: Listener) -> None:
         """Subscribe to an event by class or name; see :meth:`Events.on`."""
@@ -355,156 +258,3 @@ class ProviderRegistry(Lifecycle[ProviderT]):
     def off(self, event: type[EventT] | str, listener: Listener) -> None:
         """Undo :meth:`on`."""
         self.events.off(event, listener)
-
-    # -- inside --------------------------------------------------------------------------
-
-    def _resolve(self, name: str) -> Registration:
-        """Register a declared provider now that it is needed; two threads may both build it."""
-        registration = self._registrations.get(name)
-        if registration is not None:
-            return registration
-        declaration = self._declared.get(name)
-        if declaration is None or not declaration.settings.enabled:
-            raise self._not_found(name)
-        built = self._builder.registration(
-            check_name(name),
-            declaration.settings,
-            source=declaration.source,
-            origin=declaration.origin,
-            where=declaration.where,
-        )
-        with suppress(AlreadyExistsError):  # another thread was faster, with the same settings
-            self._publish(built, declaration)
-        return self._registrations.get(name) or self._resolve(name)
-
-    @contextmanager
-    def _reserve(self, name: str, origin: str) -> Generator[None]:
-        """Hold a name while its provider is being made, so that only one can be."""
-        check_name(name)
-        with self._lock:
-            self._refuse_closed(name)
-            self._refuse_taken(name, origin)
-            self._reserved[name] = origin
-        try:
-            yield
-        except RegistryError as error:
-            logger.error("Failed to register provider '%s': %s", name, error)
-            raise
-        finally:
-            with self._lock:
-                self._reserved.pop(name, None)
-
-    def _refuse_taken(self, name: str, origin: str) -> None:
-        registration = self._registrations.get(name)
-        declaration = self._declared.get(name)
-        if registration is not None:
-            taken = f"{registration.source}, {registration.origin}"
-        elif name in self._reserved:
-            taken = self._reserved[name]
-        elif declaration is not None and declaration.settings.enabled:
-            taken = f"{declaration.source}, {declaration.origin}"
-        else:
-            return
-        raise AlreadyExistsError(
-            f"Provider already registered: {name}. The {self.family.name} provider of that name "
-            f"comes from {taken}; refused is the one from {origin}. Choose another name, or "
-            "unregister the first.",
-            name,
-        )
-
-    async def _admit(
-        self, registration: Registration, start: Literal["lazy", "test", "ready"]
-    ) -> ProviderT:
-        """Run the hooks, start what is to be started, publish; a failure leaves nothing."""
-        name, guard = registration.name, registration.guard
-        await self.run_init_hooks(name)
-        if start == "lazy" or guard is None:
-            return self._publish(registration)
-        try:
-            await registration.handle.initialize()
-            if start == "test":
-                await guard.check_health()
-            return self._publish(registration)
-        except BaseException as error:
-            try:
-                await guard.dispose()
-            except Exception as second:  # must not hide the first
-                logger.error("Closing provider %s failed: %s", name, second)
-            if isinstance(error, ShuttingDownError) or not isinstance(error, Exception):
-                raise
-            raise RegistrationFailedError(
-                f"Failed to register provider '{name}': {error}",
-                name,
-                {"cause": error.code} if isinstance(error, RegistryError) else None,
-            ) from error
-
-    def _publish(
-        self, registration: Registration, declaration: Declaration | None = None
-    ) -> ProviderT:
-        name = registration.name
-        with self._lock:
-            self._refuse_closed(name)
-            if declaration is not None and self._declared.get(name) is not declaration:
-                raise self._not_found(name)  # unregistered while it was being built
-            if name in self._registrations:
-                self._refuse_taken(name, registration.origin)
-            self._insert(registration)
-        row = registration.provider_type
-        type_name = row.name if row else "object"
-        logger.info("Registered %s provider: %s (type %s)", self.family.name, name, type_name)
-        if self.events.wanted(ProviderRegistered):
-            info = registration.info(is_default=name == self._default_or_none())
-            self.events.emit(ProviderRegistered(self.family.name, name, info))
-        return registration.handle
-
-    def _insert(self, registration: Registration) -> None:
-        self._registrations[registration.name] = registration
-        self.handles[registration.name] = registration.handle
-        self._version += 1
-
-    def _forget_declared(self, name: str) -> bool:
-        """Drop a declared provider that nobody needed yet; its settings may be at fault."""
-        with self._lock:
-            if name in self._registrations or not self._is_declared(name):
-                return False
-            del self._declared[name]
-            self._version += 1
-            if self._default == name:
-                self._default = None
-            return True
-
-    def _tell_removed(self, name: str) -> None:
-        if self.events.wanted(ProviderUnregistered):
-            self.events.emit(ProviderUnregistered(self.family.name, name))
-
-    def _tell_failure(self, guard: Guard, error: RegistryError) -> None:
-        if self.events.wanted(ProviderErrorOccurred):
-            self.events.emit(ProviderErrorOccurred(self.family.name, guard.name, error))
-
-    def _tell_transition(self, breaker: CircuitBreaker, turn: Transition) -> None:
-        label = f"circuit breaker of {self.family.name} provider {breaker.name}"
-        if turn.after is BreakerState.OPEN:
-            logger.warning("The %s opened: %s", label, turn.reason)
-            if self.events.wanted(CircuitBreakerOpened):
-                self.events.emit(
-                    CircuitBreakerOpened(
-                        self.family.name, breaker.name, turn.reason, turn.failures, turn.wait
-                    )
-                )
-            return
-        logger.info("The %s is %s: %s", label, turn.after, turn.reason)
-        kind = CircuitBreakerClosed
-        if turn.after is BreakerState.HALF_OPEN:
-            kind = CircuitBreakerHalfOpened
-        if self.events.wanted(kind):
-            self.events.emit(kind(self.family.name, breaker.name, turn.reason))
-
-    def _in_use(self, registration: Registration) -> InUseError:
-        holders = registration.holders()
-        return InUseError(
-            f"Provider {registration.name} has {len(holders)} active instances: "
-            f"{', '.join(holders)}. Wait for them, or unregister with mode='drain' or "
-            "mode='force'.",
-            registration.name,
-            {"count": len(holders), "holders": holders},
-        )

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from time import monotonic
 
+from .dependencies import Needs
 from .guard import Guard
 
 __all__ = ["ShutdownReport", "dispose_all"]
@@ -33,17 +34,30 @@ class ShutdownReport:
         return not self.failed and not self.abandoned
 
 
-async def dispose_all(guards: Iterable[Guard], timeout: float) -> ShutdownReport:
+async def dispose_all(
+    guards: Collection[Guard], timeout: float, needs: Needs = lambda _: ()
+) -> ShutdownReport:
     """
-    Drain and dispose all ``guards`` at the same time, within ``timeout`` seconds for the whole.
+    Drain and dispose all ``guards``, within ``timeout`` seconds for the whole.
 
-    One that fails or hangs never stops the rest; it is named in the report.
+    All at the same time, but what others need comes after them, unless they take too long. One
+    that fails or hangs never stops the rest; it is named in the report.
+
+    Args:
+        guards: Of whom.
+        timeout: Seconds for all of them together.
+        needs: Tells what a provider needs; both are written ``family:name``.
     """
     report = ShutdownReport()
     started = monotonic()
     deadline = started + timeout
+    dependents = _dependents({_key(guard) for guard in guards}, needs)
+    ending: dict[str, list[asyncio.Task[None]]] = {}
 
     async def end(guard: Guard) -> None:
+        await asyncio.sleep(0)  # until all the tasks are there
+        if before := [one for key in dependents.get(_key(guard), ()) for one in ending[key]]:
+            await asyncio.wait(before, timeout=(deadline - monotonic()) * 2 / 3)
         # A third of the time for calls under way, the rest for closing.
         if not await guard.drain((deadline - monotonic()) / 3):
             logger.warning(
@@ -51,9 +65,11 @@ async def dispose_all(guards: Iterable[Guard], timeout: float) -> ShutdownReport
             )
         await guard.dispose()
 
-    tasks = {
-        asyncio.create_task(end(guard), name=f"dispose {guard.name}"): guard for guard in guards
-    }
+    tasks: dict[asyncio.Task[None], Guard] = {}
+    for guard in guards:
+        task = asyncio.create_task(end(guard), name=f"dispose {guard.name}")
+        ending.setdefault(_key(guard), []).append(task)
+        tasks[task] = guard
     if tasks:
         late: set[asyncio.Task[None]] = set(tasks)
         try:
@@ -62,9 +78,11 @@ async def dispose_all(guards: Iterable[Guard], timeout: float) -> ShutdownReport
             for task in late:
                 task.cancel()
         if late:  # one turn of the loop for those who heed the cancellation
-            await asyncio.wait(late, timeout=0.1)
+            _, deaf = await asyncio.wait(late, timeout=0.1)
+            for task in deaf:
+                _leave_behind(task)
     for task, guard in tasks.items():
-        name = f"{guard.family}:{guard.name}"
+        name = _key(guard)
         if not task.done() or task.cancelled():
             report.abandoned[name] = f"not closed within {timeout:g} s"
             logger.error("Provider %s was abandoned: not closed within %g s", name, timeout)
@@ -75,3 +93,27 @@ async def dispose_all(guards: Iterable[Guard], timeout: float) -> ShutdownReport
             report.disposed.append(name)
     report.seconds = monotonic() - started
     return report
+
+
+def _key(guard: Guard) -> str:
+    return f"{guard.family}:{guard.name}"
+
+
+def _dependents(keys: Collection[str], needs: Needs) -> Mapping[str, list[str]]:
+    """Return who needs each of ``keys``, of those that are closed too."""
+    found: dict[str, list[str]] = {}
+    for key in keys:
+        for needed in needs(key):
+            if needed in keys:
+                found.setdefault(needed, []).append(key)
+    return found
+
+
+def _leave_behind(task: asyncio.Task[None]) -> None:
+    """
+    Let the event loop end without a task that heeds no cancellation.
+
+    ``asyncio.run`` would wait for it as long as it likes.
+    """
+    asyncio._unregister_task(task)  # type: ignore[attr-defined]
+    task._log_destroy_pending = False  # type: ignore[attr-defined]

@@ -78,6 +78,8 @@ class ProviderType:
         aliases: Other names for the type.
         embedded: Works with no settings at all, so that every application has it.
         metadata: Whatever else the type says of itself.
+        well_known: Settings and the well-known variables they are taken from where environment
+            discovery is on (``{"api_key": "ANTHROPIC_API_KEY"}``); the first one must be set.
         display_name: For people; the name when not given.
         distribution: Name of the installed distribution it comes from.
         origin: Where it was added from, for messages.
@@ -94,6 +96,7 @@ class ProviderType:
     aliases: tuple[str, ...] = ()
     embedded: bool = False
     metadata: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    well_known: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     display_name: str = ""
     distribution: str = "purveyor"
     origin: str = "built in"
@@ -371,6 +374,7 @@ def register_provider(
     display_name: str = "",
     extra: str | None = None,
     aliases: Iterable[str] = (),
+    well_known: Mapping[str, str] | None = None,
     types: ProviderTypes | None = None,
 ) -> Callable[[ClassT], ClassT]:
     """
@@ -391,6 +395,8 @@ def register_provider(
         display_name: For people; the name when not given.
         extra: The extra that installs what the type needs.
         aliases: Other names for the type.
+        well_known: Settings and the well-known variables they are taken from where environment
+            discovery is on; the first one must be set.
         types: The catalogue to add it to; the default one when not given.
 
     Raises:
@@ -407,6 +413,7 @@ def register_provider(
         extra=extra,
         aliases=tuple(aliases),
         metadata=MappingProxyType(dict(metadata or {})),
+        well_known=MappingProxyType(dict(well_known or {})),
         display_name=display_name,
     )
 

@@ -148,7 +148,7 @@ async def test_events_of_all_families_come_from_one_place(container: Any) -> Non
     container.events().on(ProviderRegistered, lambda event: seen.append(event.name))
     async with container.lifespan():
         pass
-    assert seen == ["filesystem", "sqlite", "first", "second"]
+    assert seen == ["first", "second", "filesystem", "sqlite"]
 
 
 @pytest.mark.requirement("S2.5", "S4.2")

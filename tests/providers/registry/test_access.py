@@ -54,7 +54,7 @@ class TestRoles:
         from purveyor.providers.registry.access import _ROLE_OF
 
         public = {name for name in dir(ProviderRegistry) if not name.startswith("_")}
-        assert public - set(_ROLE_OF) == {"close", "reopen", "guards"}
+        assert public - set(_ROLE_OF) == {"apply", "close", "reopen", "guards"}
         assert set(_ROLE_OF) - public == {"family", "types"}
 
     def test_what_a_registry_cannot_a_view_cannot(self, registry: Registry) -> None:

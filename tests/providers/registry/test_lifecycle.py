@@ -11,12 +11,13 @@ import pytest
 from purveyor.providers.registry import (
     Declaration,
     InvalidStateError,
+    ProviderDiscovery,
     ProviderRegistry,
     ProviderTypes,
     ShuttingDownError,
     lifetime,
 )
-from purveyor.settings import ProviderSettings
+from purveyor.settings import ProviderSettings, Settings
 from tests.providers.registry.samples import (
     Backend,
     BackendError,
@@ -149,9 +150,11 @@ class TestLifetime:
             types=types,
             declared={"sample": Declaration(settings, "config", "a file")},
         )
+        configured = Settings(storage={"providers": {"sample": settings}})
+        discovery = ProviderDiscovery(lambda: {"storage": registry}, configured)
         for _ in range(2):
-            life = lifetime({"storage": registry}, 5.0)
-            assert await anext(life) == {"storage": registry}
+            life = lifetime(discovery)
+            assert await anext(life) is discovery
             sample = registry.handles["sample"]
             assert await sample.echo(1) == 1
             assert [one async for one in life] == []

@@ -1,0 +1,40 @@
+"""The lifetime of an application's registries, as one resource of its container."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from .discovery import ProviderDiscovery
+from .lifecycle import graceful_shutdown
+
+__all__ = ["lifetime"]
+
+
+async def lifetime(
+    discovery: ProviderDiscovery, *, monitor: bool = True
+) -> AsyncIterator[ProviderDiscovery]:
+    """
+    Register what can be found and take work; in the end close everything within one deadline.
+
+    Between the two, providers in use are checked and settings are looked at for changes, as the
+    settings say. An async generator of one step, which is what dependency-injector takes for a
+    resource.
+
+    Args:
+        discovery: Of the registries to begin and end.
+        monitor: Whether to check health in the background, if the settings say so too.
+    """
+    registries = discovery.registries
+    for registry in registries.values():
+        registry.reopen()
+    await discovery.discover_all()
+    settings = discovery.settings.registry
+    if monitor and settings.health.monitor:
+        for registry in registries.values():
+            registry.start_health_monitoring_all(in_use_only=True)
+    if settings.discovery.auto_refresh_interval is not None:
+        discovery.start_auto_refresh()
+    yield discovery
+    await discovery.stop_auto_refresh()
+    limit = discovery.settings.registry.lifecycle.graceful_shutdown_timeout
+    await graceful_shutdown(list(registries.values()), limit)

@@ -1,0 +1,98 @@
+"""A further file of providers: each entry is good or faulty by itself."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from pydantic import ValidationError
+
+from .branches import FamilySettings, ProviderSettings
+from .errors import Problem
+from .explain import UNKNOWN, Keys, explain
+from .files import from_file
+from .sources import Source, read_dotenv
+
+__all__ = ["FoundProvider", "ProvidersFile", "read_providers"]
+
+
+@dataclass(frozen=True, slots=True)
+class FoundProvider:
+    """One entry: its settings, or what is wrong with them."""
+
+    family: str
+    name: str
+    origin: str
+    settings: ProviderSettings | None
+    problems: tuple[Problem, ...]
+    where: Callable[[Keys], str]
+
+
+@dataclass(frozen=True, slots=True)
+class ProvidersFile:
+    """What a file of providers says; ``problems`` are those of no single entry."""
+
+    path: Path
+    providers: tuple[FoundProvider, ...]
+    problems: tuple[Problem, ...]
+
+
+def read_providers(path: Path, families: frozenset[str]) -> ProvidersFile:
+    """
+    Read a file of providers: the families' part of the tree of settings, and nothing else.
+
+    Args:
+        path: A TOML, YAML or JSON file, as for ``PURVEYOR_CONFIG_FILE``.
+        families: The names of the families there are.
+    """
+    faults: list[Problem] = []
+    source = from_file(path, {**read_dotenv(Path(".env"), faults), **os.environ}).settle(families)
+    problems = faults + source.problems
+    found: list[FoundProvider] = []
+    for family, branch in source.tree.items():
+        if family not in families:
+            reason = f"{UNKNOWN} in a file of providers; there are: {', '.join(sorted(families))}"
+            problems.append(Problem(source.label((family,)), reason, (family,)))
+            continue
+        try:  # all but the providers themselves
+            rest = {key: value for key, value in _table(branch).items() if key != "providers"}
+            FamilySettings.model_validate(rest if isinstance(branch, dict) else branch)
+        except ValidationError as error:
+            for keys, reason in explain(error, FamilySettings):
+                path_to = (family, *keys)
+                problems.append(Problem(source.where(path_to), reason, path_to))
+        for name, entry in _table(_table(branch).get("providers")).items():
+            found.append(_found(source, family, str(name), entry))
+    own = {(one.family, "providers", one.name) for one in found}
+    others = [one for one in problems if one.path[:3] not in own]
+    return ProvidersFile(path, tuple(found), tuple(others))
+
+
+def _found(source: Source, family: str, name: str, entry: Any) -> FoundProvider:
+    place: Keys = (family, "providers", name)
+    where = functools.partial(_where, source, place)
+    problems = [one for one in source.problems if one.path[:3] == place]
+    settings = None
+    try:
+        settings = ProviderSettings.model_validate(entry)
+    except ValidationError as error:
+        told = {problem.path for problem in problems}
+        for keys, reason in explain(error, ProviderSettings):
+            path = (*place, *keys)
+            if path not in told:
+                problems.append(Problem(source.where(path), reason, path))
+    if problems:
+        settings = None
+    return FoundProvider(family, name, source.where(place), settings, tuple(problems), where)
+
+
+def _where(source: Source, place: Keys, keys: Keys) -> str:
+    return source.where((*place, "options", *keys) if keys else place)
+
+
+def _table(value: Any) -> Mapping[Any, Any]:
+    return cast("Mapping[Any, Any]", value) if isinstance(value, dict) else {}
