@@ -53,7 +53,8 @@ def root(
     Backing services by name, configured by the environment.
 
     A place is written NAME:key, or :key for the default provider; anything else is a path of
-    this machine. Exit codes: 0 done, 1 failed, 2 wrong usage or settings, 130 interrupted.
+    this machine. Exit codes: 0 done, 1 failed, 2 wrong usage or settings, 130 interrupted,
+    143 terminated.
     """
     start_logging(verbose=verbose)
     context.obj = Session(config)

@@ -70,8 +70,14 @@ _KEYS = ("family", "name", "state", "origin")
 async def _check(container: ApplicationContainer, *, connect: bool) -> _Findings:
     found = _Findings()
     registries: Mapping[str, ProviderRegistry[Any]] = container.registries()
+    elsewhere = [row for row in container.discovery().report.failed if not row.family]
+    found.problems += [f"{row.origin}: {row.reason}" for row in elsewhere]
     for registry in registries.values():
+        discovered = container.discovery().report
         report = registry.load()
+        undeclared = set(discovered.names_of(registry.family.name)) - set(registry.declared())
+        faulty = [row for row in discovered.failed if row.family == registry.family.name]
+        report += LoadReport(tuple(row for row in faulty if row.name in undeclared))
         _note_default(registry, found)
         found.problems += [row.reason for row in report.failed]
         states = await _states(registry, report, found) if connect else {}

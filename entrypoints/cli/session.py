@@ -28,13 +28,21 @@ from ...providers.storage import InvalidKeyError
 from ...settings import Settings, SettingsError, load_settings
 from .output import complain
 
-__all__ = ["FAILED", "USAGE", "CommandGroup", "Session", "exit_code_of", "fail", "start_logging"]
+__all__ = [
+    "FAILED",
+    "USAGE",
+    "CommandGroup",
+    "Session",
+    "ended_by",
+    "exit_code_of",
+    "fail",
+    "start_logging",
+]
 
 ResultT = TypeVar("ResultT")
 
 FAILED = 1
 USAGE = 2
-INTERRUPTED = 130
 BROKEN_PIPE = 141
 
 _USAGE_ERRORS = (
@@ -65,29 +73,45 @@ class Session:
         """Await ``work`` with a container, whose providers are closed in the end."""
 
         async def inside() -> ResultT:
-            _cancel_on_interrupt()
+            cancel_on_signals()
             container = ApplicationContainer(settings=self.settings())
+            container.monitoring.override(False)  # nobody asks a command how its providers are
             async with container.lifespan():
                 return await work(container)
 
         return asyncio.run(inside())
 
 
-def _cancel_on_interrupt() -> None:
-    """
-    Let Ctrl-C cancel the running task, between two steps of the loop; a second one ends at once.
+_received: list[signal.Signals] = []
 
-    What asyncio does by itself interrupts the loop in the middle of a step.
+
+def cancel_on_signals() -> None:
+    """
+    Let SIGINT (Ctrl-C) and SIGTERM cancel the running task, between two steps of the loop.
+
+    What is open is then closed within the deadline of the settings; a second signal ends the
+    process at once.
     """
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
 
-    def interrupt() -> None:
-        loop.remove_signal_handler(signal.SIGINT)
+    def interrupt(number: signal.Signals) -> None:
+        _received.append(number)
+        for one in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(one)
+            signal.signal(one, signal.SIG_DFL)
         if task is not None:
             task.cancel()
 
+    _received.clear()
     with suppress(NotImplementedError, ValueError):  # on Windows, and in threads
-        loop.add_signal_handler(signal.SIGINT, interrupt)
+        for one in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(one, interrupt, one)
+
+
+def ended_by() -> tuple[str, int]:
+    """Return what ended the command, as a word and an exit code: 128 and the signal's number."""
+    number = _received[0] if _received else signal.SIGINT
+    return ("terminated" if number is signal.SIGTERM else "interrupted"), 128 + number
 
 
 class CommandGroup(TyperGroup):
@@ -105,8 +129,9 @@ class CommandGroup(TyperGroup):
             complain(error.message)
             raise typer.Exit(exit_code_of(error)) from None
         except (KeyboardInterrupt, asyncio.CancelledError):
-            complain("interrupted")
-            raise typer.Exit(INTERRUPTED) from None
+            word, code = ended_by()
+            complain(word)
+            raise typer.Exit(code) from None
         except BrokenPipeError:
             # Who reads our output has gone, as `head` does; the interpreter's last flush of it
             # must not complain either.

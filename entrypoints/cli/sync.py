@@ -21,7 +21,7 @@ from ...services.sync import (
 )
 from .output import complain, print_json, size_text, tell
 from .progress import Progress, wants_progress
-from .session import FAILED, INTERRUPTED, Session, exit_code_of
+from .session import FAILED, Session, ended_by, exit_code_of
 
 __all__ = ["sync_command"]
 
@@ -71,11 +71,12 @@ def sync_command(
             done.shown = shown
             result = session.run(work)
     except (KeyboardInterrupt, asyncio.CancelledError):
+        word, code = ended_by()
         complain(
-            f"interrupted: copied whole so far: {done.copied}; nothing is half-written. "
+            f"{word}: copied whole so far: {done.copied}; nothing is half-written. "
             "Run the same command again to go on."
         )
-        raise typer.Exit(INTERRUPTED) from None
+        raise typer.Exit(code) from None
     if as_json:
         data: dict[str, Any] = result.to_dict()
         print_json({**data, "actions": done.actions} if dry_run else data)

@@ -125,6 +125,8 @@ class ProviderDiscovery:
         self._watcher = FileWatcher()
         self._refreshing: asyncio.Task[None] | None = None
         self._busy = asyncio.Lock()
+        self.report = LoadReport()
+        """What became of everything that was found, the last time."""
 
     @property
     def registries(self) -> Mapping[str, ProviderRegistry[Any]]:
@@ -176,7 +178,8 @@ class ProviderDiscovery:
         as it was.
         """
         async with self._busy:
-            return await self._apply(await self._find_all())
+            self.report = await self._apply(await self._find_all())
+            return self.report
 
     async def validate_discovered_providers(self) -> list[ValidationResult]:
         """Tell what each provider to be found is worth; registers nothing."""
@@ -212,14 +215,16 @@ class ProviderDiscovery:
             try:
                 settings = await in_daemon_thread(self.settings.reread)
             except SettingsError as error:
-                return self._refused(error)
+                self.report = self._refused(error)
+                return self.report
             before, self.settings = self.settings, settings
             for family, registry in self.registries.items():
                 registry.apply(settings.registry)
                 new, old = getattr(settings, family).default, getattr(before, family).default
                 if new != old:
                     registry.declare_default(new)
-            return await self._apply(await self._find_all())
+            self.report = await self._apply(await self._find_all())
+            return self.report
 
     def start_auto_refresh(self, interval: float | None = None) -> None:
         """

@@ -73,6 +73,10 @@ class LoadReport:
         """Return the rows with one of ``outcomes``."""
         return [row for row in self.rows if row.outcome in outcomes]
 
+    def names_of(self, family: str) -> list[str]:
+        """Return the names of a family's providers that have a row."""
+        return [row.name for row in self.rows if row.family == family]
+
     @property
     def clean(self) -> bool:
         """Whether nothing failed."""

@@ -96,8 +96,13 @@ def test_a_disabled_target_is_said_and_no_failure(
     assert "is disabled" in result.stderr
 
 
-def test_an_interrupt_ends_with_130_and_leaves_nothing_half_written(
-    process: Run, folder: Path
+@pytest.mark.requirement("S4.49")
+@pytest.mark.parametrize(
+    ("number", "code", "word"),
+    [(signal.SIGINT, 130, b"interrupted"), (signal.SIGTERM, 143, b"terminated")],
+)
+def test_a_signal_ends_it_with_its_code_and_leaves_nothing_half_written(
+    process: Run, folder: Path, number: signal.Signals, code: int, word: bytes
 ) -> None:
     source = folder / "many"
     source.mkdir()
@@ -114,17 +119,42 @@ def test_an_interrupt_ends_with_130_and_leaves_nothing_half_written(
     ) as running:
         while not target.exists() or len([*target.iterdir()]) < 10:
             assert running.poll() is None
-        running.send_signal(signal.SIGINT)
+        running.send_signal(number)
         stdout, stderr = running.communicate(timeout=30)
 
-    assert running.returncode == 130
+    assert running.returncode == code
     assert stdout == b""
-    assert stderr.startswith(b"error: interrupted: ")
+    assert stderr.startswith(b"error: " + word + b": ")
     copied = [path.name for path in target.iterdir()]
     assert 10 <= len(copied) < 4001
     assert all((target / name).read_bytes() == (source / name).read_bytes() for name in copied)
     assert process("sync", "many", "target").returncode == 0
     assert same(source, target)
+
+
+def test_a_second_signal_ends_it_at_once(folder: Path) -> None:
+    program = """
+import asyncio, sys
+from purveyor.entrypoints.cli.session import cancel_on_signals
+
+async def work():
+    cancel_on_signals()
+    print("ready", flush=True)
+    while True:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            print("deaf", flush=True)
+
+asyncio.run(work())
+"""
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as running:
+        assert running.stdout is not None
+        assert running.stdout.readline() == b"ready\n"
+        running.send_signal(signal.SIGTERM)
+        assert running.stdout.readline() == b"deaf\n"
+        running.send_signal(signal.SIGTERM)
+        assert running.wait(timeout=30) == -signal.SIGTERM
 
 
 def drawn_on(master: int) -> bytes:
