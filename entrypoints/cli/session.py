@@ -74,8 +74,8 @@ class Session:
 
         async def inside() -> ResultT:
             cancel_on_signals()
-            container = ApplicationContainer(settings=self.settings())
-            container.monitoring.override(False)  # nobody asks a command how its providers are
+            # A command checks no health in the background.
+            container = ApplicationContainer(settings=self.settings(), monitoring=False)
             async with container.lifespan():
                 return await work(container)
 

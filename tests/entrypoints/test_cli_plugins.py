@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 import typer
-from tests.providers.registry.plugin_samples import copy_example, write_plugin
 from typer.testing import CliRunner
 
 from purveyor.entrypoints.cli import plugins as plugin_commands
 from purveyor.entrypoints.cli.session import CommandGroup, Session
+from tests.providers.registry.plugin_samples import copy_example, write_plugin
 
 Run = Callable[..., Any]
 

@@ -98,11 +98,11 @@ def test_a_disabled_target_is_said_and_no_failure(
 
 @pytest.mark.requirement("S4.49")
 @pytest.mark.parametrize(
-    ("number", "code", "word"),
+    ("sent", "code", "word"),
     [(signal.SIGINT, 130, b"interrupted"), (signal.SIGTERM, 143, b"terminated")],
 )
 def test_a_signal_ends_it_with_its_code_and_leaves_nothing_half_written(
-    process: Run, folder: Path, number: signal.Signals, code: int, word: bytes
+    process: Run, folder: Path, sent: signal.Signals, code: int, word: bytes
 ) -> None:
     source = folder / "many"
     source.mkdir()
@@ -119,7 +119,7 @@ def test_a_signal_ends_it_with_its_code_and_leaves_nothing_half_written(
     ) as running:
         while not target.exists() or len([*target.iterdir()]) < 10:
             assert running.poll() is None
-        running.send_signal(number)
+        running.send_signal(sent)
         stdout, stderr = running.communicate(timeout=30)
 
     assert running.returncode == code
