@@ -129,11 +129,11 @@ class CircuitBreaker:
         self._chance = chance
         self._lock = threading.Lock()
         self._speaking = threading.Lock()
-        self._unspoken: list[Transition] = []
+        self._unspoken: tuple[Transition, ...] = ()
         self._state = BreakerState.CLOSED
         self._failures: deque[float] | tuple[()] = ()
         self._failed_checks = 0
-        self._probes: list[Era] = []
+        self._probes: tuple[Era, ...] = ()
         self._successes = 0
         self._last_failure = 0.0
         self._last_error = ""
@@ -193,7 +193,7 @@ class CircuitBreaker:
                 self._drop_lost_probes(now)
                 if len(self._probes) < self._settings.half_open_max_calls:
                     era = Era(_PROBE, now)
-                    self._probes.append(era)
+                    self._probes = (*self._probes, era)
             admission = era or self._refusal(wait)
         self._speak()
         if isinstance(admission, CircuitOpenError):
@@ -206,7 +206,7 @@ class CircuitBreaker:
             if era is self.era:
                 self._forget_failures()
             elif era in self._probes:
-                self._probes.remove(era)
+                self._forget_probe(era)
                 self._probe_succeeded()
         self._speak()
 
@@ -223,8 +223,7 @@ class CircuitBreaker:
         """Tell that a call ended in a way that says nothing of the backend: cancelled, say."""
         if era is not self.era:
             with self._lock:
-                if era in self._probes:
-                    self._probes.remove(era)
+                self._forget_probe(era)
 
     def checked(self, error: BaseException | str | None) -> None:
         """
@@ -352,27 +351,31 @@ class CircuitBreaker:
     def _begin_closed(self, now: float) -> None:
         self._failures = ()
         self._failed_checks = self._successes = 0
-        self._probes = []
+        self._probes = ()
         self.era = Era((), now)
 
     def _begin_refusing(self, state: BreakerState, reason: str, count: int = 0) -> None:
         self.era = None
         self._failures = ()
         self._failed_checks = self._successes = 0
-        self._probes = []
+        self._probes = ()
         self._turn(state, reason, count)
 
     def _turn(self, state: BreakerState, reason: str, count: int = 0) -> None:
         if state is not self._state:
             wait = self._wait if state is BreakerState.OPEN else 0.0
-            self._unspoken.append(Transition(self._state, state, reason, count, wait))
+            turn = Transition(self._state, state, reason, count, wait)
+            self._unspoken = (*self._unspoken, turn)
             self._state = state
 
     def _drop_lost_probes(self, now: float) -> None:
         ttl = self._settings.probe_ttl
         for probe in self._probes:
             probe.started = min(probe.started, now)  # a clock that jumped back
-        self._probes = [probe for probe in self._probes if now - probe.started < ttl]
+        self._probes = tuple(probe for probe in self._probes if now - probe.started < ttl)
+
+    def _forget_probe(self, era: Era) -> None:
+        self._probes = tuple(probe for probe in self._probes if probe is not era)
 
     def _refusal(self, wait: float | None) -> CircuitOpenError:
         after = f" after {self._last_error}" if self._last_error else ""
@@ -400,7 +403,9 @@ class CircuitBreaker:
         while self._unspoken and self._speaking.acquire(blocking=False):
             try:
                 while self._unspoken:
-                    transition = self._unspoken.pop(0)
+                    with self._lock:
+                        transition, *left = self._unspoken
+                        self._unspoken = tuple(left)
                     try:
                         if self._listener is not None:
                             self._listener(self, transition)

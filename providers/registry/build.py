@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Secret, ValidationError
 
 from ...settings import ProviderSettings, RegistrySettings, explain
 from .breaker import CircuitBreaker, Transition
@@ -91,7 +91,7 @@ class Builder:
             config=model,
             handle=guarded_class(row.loaded_class)(guard),
             guard=guard,
-            settings=settings,
+            settings=_envelope(settings),
             capabilities=row.capabilities,
             source=source,
             origin=origin,
@@ -248,6 +248,18 @@ def members_of(row: ProviderType, config: BaseModel) -> Sequence[str]:
 
 def _composed(cls: type[Composite[Any]], lookup: Callable[[str], Any], config: Any) -> AnyProvider:
     return cls(config).bind(lookup)
+
+
+def _envelope(settings: ProviderSettings) -> ProviderSettings:
+    """Return settings without what is the type's own, which the config model has."""
+    if settings.model_fields_set <= {"type", "options"}:
+        return _plain(settings.type)
+    return settings.model_copy(update={"options": Secret({})})
+
+
+@functools.lru_cache(maxsize=256)
+def _plain(type: str | None) -> ProviderSettings:
+    return ProviderSettings(type=type)
 
 
 def settings_of(name: str, config: Config, type: str | None) -> ProviderSettings:

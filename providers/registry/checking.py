@@ -27,6 +27,9 @@ logger = logging.getLogger(__name__)
 
 ProviderT = TypeVar("ProviderT")
 
+_SOON = 1.0
+"""Seconds within which a required provider is first checked: somebody waits to be ready."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Wish:
@@ -300,6 +303,7 @@ class Checking(Lookup[ProviderT]):
             functools.partial(self._check_watched, name),
             wish.interval or settings.check_interval,
             jitter=settings.jitter,
+            first_within=_SOON if registration.required and registration.health is None else None,
         )
         self._wishes[name] = wish
 

@@ -7,7 +7,8 @@ import concurrent.futures
 import functools
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, NoReturn
 
 from ...settings import BreakerSettings
@@ -26,6 +27,7 @@ __all__ = ["Guard", "Lease"]
 
 logger = logging.getLogger(__name__)
 
+_NONE: Mapping[Connection, asyncio.Task[None] | None] = MappingProxyType({})
 _NEVER_OPEN = CircuitBreaker("", BreakerSettings(enabled=False))
 
 
@@ -83,7 +85,7 @@ class Guard:
         self.last_error: str | None = None
         self._calls_before = 0
         self._leases: dict[int, Lease] | None = None
-        self._retired: dict[Connection, asyncio.Task[None] | None] = {}
+        self._retired: Mapping[Connection, asyncio.Task[None] | None] = _NONE
         self._swapping: asyncio.Lock | None = None
         self._idle_waiters: list[concurrent.futures.Future[None]] | None = None
         self._lock = threading.Lock()

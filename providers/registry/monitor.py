@@ -96,7 +96,15 @@ class HealthMonitor:
 
     # -- what to check -------------------------------------------------------------------
 
-    def watch(self, key: str, check: Check, interval: float, *, jitter: float = 0.1) -> None:
+    def watch(
+        self,
+        key: str,
+        check: Check,
+        interval: float,
+        *,
+        jitter: float = 0.1,
+        first_within: float | None = None,
+    ) -> None:
         """
         Run a check from now on; for a key that is watched already, replace check and interval.
 
@@ -105,6 +113,7 @@ class HealthMonitor:
             check: Gives what to await.
             interval: Seconds between two runs.
             jitter: Part of the interval by which chance may move a run.
+            first_within: Seconds within which the first run comes; the interval when not given.
 
         Raises:
             ValueError: The interval is not a positive number.
@@ -115,7 +124,7 @@ class HealthMonitor:
             watch = self._watches.get(key)
             if watch is None:
                 watch = self._watches[key] = _Watch(key, check, interval, jitter)
-                self._enter(watch, self._now())
+                self._enter(watch, self._now(), first_within)
             else:
                 watch.check, watch.jitter = check, jitter
                 if watch.interval != interval:
@@ -203,9 +212,9 @@ class HealthMonitor:
         self._seen = now
         return now
 
-    def _enter(self, watch: _Watch, now: float) -> None:
-        """Begin the schedule of a check somewhere within its interval."""
-        watch.base = now + watch.interval * self._chance()
+    def _enter(self, watch: _Watch, now: float, within: float | None = None) -> None:
+        """Begin the schedule of a check at a random moment within its interval, or sooner."""
+        watch.base = now + min(watch.interval, within or watch.interval) * self._chance()
         heapq.heappush(self._heap, (watch.base, next(self._numbers), watch))
 
     def _advance(self, watch: _Watch, now: float) -> None:
