@@ -58,8 +58,10 @@ class Lifecycle(Checking[ProviderT]):
         """
         self._refuse_closed(name)
         registration = self._find(name)
-        if registration.guard is not None:
-            registration.guard.resume()
+        guard = registration.guard
+        if guard is not None:
+            if guard.status is Status.DISPOSED:
+                guard.resume()
             await registration.handle.initialize()
 
     async def start(self, name: str) -> None:

@@ -29,6 +29,7 @@ class _Watch:
     check: Check
     interval: float
     jitter: float
+    first_within: float
     base: float = 0.0
     busy: bool = False
     """Waiting for its turn, or under way."""
@@ -123,15 +124,16 @@ class HealthMonitor:
         with self._lock:
             watch = self._watches.get(key)
             if watch is None:
-                watch = self._watches[key] = _Watch(key, check, interval, jitter)
-                self._enter(watch, self._now(), first_within)
+                watch = _Watch(key, check, interval, jitter, first_within or interval)
+                self._watches[key] = watch
             else:
                 watch.check, watch.jitter = check, jitter
-                if watch.interval != interval:
-                    watch.interval = interval
-                    self._heap = [entry for entry in self._heap if entry[2] is not watch]
-                    heapq.heapify(self._heap)
-                    self._enter(watch, self._now())
+                if watch.interval == interval:
+                    return
+                watch.interval = interval
+                self._heap = [entry for entry in self._heap if entry[2] is not watch]
+                heapq.heapify(self._heap)
+            self._enter(watch, self._now())
         self._on_loop(self._arm)
 
     def unwatch(self, key: str) -> None:
@@ -212,9 +214,9 @@ class HealthMonitor:
         self._seen = now
         return now
 
-    def _enter(self, watch: _Watch, now: float, within: float | None = None) -> None:
-        """Begin the schedule of a check at a random moment within its interval, or sooner."""
-        watch.base = now + min(watch.interval, within or watch.interval) * self._chance()
+    def _enter(self, watch: _Watch, now: float) -> None:
+        """Begin the schedule of a check at a random moment."""
+        watch.base = now + min(watch.interval, watch.first_within) * self._chance()
         heapq.heappush(self._heap, (watch.base, next(self._numbers), watch))
 
     def _advance(self, watch: _Watch, now: float) -> None:
