@@ -29,7 +29,7 @@ class _Watch:
     check: Check
     interval: float
     jitter: float
-    first_within: float
+    first_within: float | None
     base: float = 0.0
     busy: bool = False
     """Waiting for its turn, or under way."""
@@ -114,7 +114,7 @@ class HealthMonitor:
             check: Gives what to await.
             interval: Seconds between two runs.
             jitter: Part of the interval by which chance may move a run.
-            first_within: Seconds within which the first run comes; the interval when not given.
+            first_within: Seconds within which a first run comes, before the schedule begins.
 
         Raises:
             ValueError: The interval is not a positive number.
@@ -124,13 +124,13 @@ class HealthMonitor:
         with self._lock:
             watch = self._watches.get(key)
             if watch is None:
-                watch = _Watch(key, check, interval, jitter, first_within or interval)
+                watch = _Watch(key, check, interval, jitter, first_within)
                 self._watches[key] = watch
             else:
                 watch.check, watch.jitter = check, jitter
                 if watch.interval == interval:
                     return
-                watch.interval = interval
+                watch.interval, watch.first_within = interval, None
                 self._heap = [entry for entry in self._heap if entry[2] is not watch]
                 heapq.heapify(self._heap)
             self._enter(watch, self._now())
@@ -215,9 +215,12 @@ class HealthMonitor:
         return now
 
     def _enter(self, watch: _Watch, now: float) -> None:
-        """Begin the schedule of a check at a random moment."""
-        watch.base = now + min(watch.interval, watch.first_within) * self._chance()
-        heapq.heappush(self._heap, (watch.base, next(self._numbers), watch))
+        """Begin the schedule of a check at a random moment, perhaps with one run before that."""
+        due = watch.base = now + watch.interval * self._chance()
+        if watch.first_within is not None:
+            due = min(due, now + watch.first_within * self._chance())
+            watch.base -= watch.interval
+        heapq.heappush(self._heap, (due, next(self._numbers), watch))
 
     def _advance(self, watch: _Watch, now: float) -> None:
         """Go on to the next time of the schedule that is not over."""
