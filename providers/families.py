@@ -1,10 +1,19 @@
-"""The families there are."""
+"""The families there are, and the type that each of them has."""
 
 from __future__ import annotations
 
-from .registry.types import Family, default_types
+from .registry.types import Family, ProviderType, default_types
 
-__all__ = ["AI", "AUDIO", "DATA_SOURCES", "FAMILIES", "FLASHCARDS", "IMAGES", "STORAGE"]
+__all__ = [
+    "AI",
+    "AUDIO",
+    "DATA_SOURCES",
+    "FAILOVER_TYPES",
+    "FAMILIES",
+    "FLASHCARDS",
+    "IMAGES",
+    "STORAGE",
+]
 
 STORAGE = Family("storage", fallback="filesystem")
 DATA_SOURCES = Family("data_sources", aliases=("data",))
@@ -15,5 +24,20 @@ FLASHCARDS = Family("flashcards", aliases=("sync",))
 
 FAMILIES = (STORAGE, DATA_SOURCES, AI, IMAGES, AUDIO, FLASHCARDS)
 
+_FAILOVER_CLASSES = {"storage": "purveyor.providers.storage.failover:FailoverStorage"}
+
+FAILOVER_TYPES = tuple(
+    ProviderType(
+        family=family.name,
+        name="failover",
+        path=_FAILOVER_CLASSES.get(family.name, "purveyor.providers.registry.failover:Failover"),
+        description="Several providers as one: the first that can answers",
+        display_name="Failover",
+    )
+    for family in FAMILIES
+)
+
 for _family in FAMILIES:
     default_types.add_family(_family)
+for _row in FAILOVER_TYPES:
+    default_types.add(_row)

@@ -15,7 +15,7 @@ from .branches import FamilySettings, ProviderSettings
 from .errors import Problem
 from .explain import UNKNOWN, Keys, explain
 from .files import from_file
-from .sources import Source, read_dotenv
+from .sources import Source, read_dotenv, variable
 
 __all__ = ["FoundProvider", "ProvidersFile", "read_providers"]
 
@@ -58,24 +58,28 @@ def read_providers(path: Path, families: frozenset[str]) -> ProvidersFile:
             reason = f"{UNKNOWN} in a file of providers; there are: {', '.join(sorted(families))}"
             problems.append(Problem(source.label((family,)), reason, (family,)))
             continue
-        try:  # all but the providers themselves
-            rest = {key: value for key, value in _table(branch).items() if key != "providers"}
-            FamilySettings.model_validate(rest if isinstance(branch, dict) else branch)
+        entries = _table(_table(branch).get("providers"))
+        try:  # the entries each by itself
+            FamilySettings.model_validate({**branch, "providers": {}} if entries else branch)
         except ValidationError as error:
             for keys, reason in explain(error, FamilySettings):
                 path_to = (family, *keys)
                 problems.append(Problem(source.where(path_to), reason, path_to))
-        for name, entry in _table(_table(branch).get("providers")).items():
-            found.append(_found(source, family, str(name), entry))
-    own = {(one.family, "providers", one.name) for one in found}
-    others = [one for one in problems if one.path[:3] not in own]
+        if "default" in _table(branch):
+            default = (family, "default")
+            reason = f"is not taken from a file of providers; set {variable(default)}"
+            problems.append(Problem(source.where(default), reason, default))
+        found += [_found(source, family, str(name), entry) for name, entry in entries.items()]
+    own = {problem for one in found for problem in one.problems}
+    others = dict.fromkeys(one for one in problems if one not in own)
     return ProvidersFile(path, tuple(found), tuple(others))
 
 
 def _found(source: Source, family: str, name: str, entry: Any) -> FoundProvider:
     place: Keys = (family, "providers", name)
     where = functools.partial(_where, source, place)
-    problems = [one for one in source.problems if one.path[:3] == place]
+    places = (place, source.written(place))
+    problems = [one for one in source.problems if one.path[:3] in places]
     settings = None
     try:
         settings = ProviderSettings.model_validate(entry)

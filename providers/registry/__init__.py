@@ -49,6 +49,7 @@ from .events import (
 from .extras import import_extra
 from .guard import Lease
 from .guarded import guarded
+from .health import HealthReport, HealthSummary
 from .lifecycle import graceful_shutdown
 from .lifetime import lifetime
 from .metadata import (
@@ -87,9 +88,11 @@ __all__ = [
     "Events",
     "Family",
     "HealthMonitor",
+    "HealthReport",
     "HealthResult",
     "HealthStatus",
     "HealthStatusChanged",
+    "HealthSummary",
     "HookFailedError",
     "ImportFailedError",
     "InUseError",

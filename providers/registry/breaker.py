@@ -59,7 +59,8 @@ class Era:
     What a call was admitted in; its result counts only while that lasts.
 
     ``pending`` is what a success has to answer to: while it is empty, a success need not be
-    told of. In a closed era these are the failures so far; for a probe it is never empty.
+    told of. In a closed era these are the failures so far; for a probe it is not empty until
+    the probe has given its slot back.
     """
 
     __slots__ = ("pending", "started")
@@ -95,7 +96,7 @@ class CircuitBreaker:
         "_failed_checks",
         "_failures",
         "_forced",
-        "_grown",
+        "_growth",
         "_last_error",
         "_last_failure",
         "_listener",
@@ -138,7 +139,7 @@ class CircuitBreaker:
         self._last_failure = 0.0
         self._last_error = ""
         self._wait: float | None = 0.0
-        self._grown = 0.0
+        self._growth = 0.0
         self._forced = False
         self._begin_closed(self._clock())
 
@@ -158,8 +159,8 @@ class CircuitBreaker:
     def failures(self) -> int:
         """Failures remembered, of those that may still count."""
         with self._lock:
-            since = self._clock() - self._settings.monitoring_period
-            return sum(1 for time in self._failures if time >= since)
+            now, period = self._clock(), self._settings.monitoring_period
+            return sum(1 for time in self._failures if now - time <= period)
 
     @property
     def last_error(self) -> str:
@@ -205,8 +206,8 @@ class CircuitBreaker:
         with self._lock:
             if era is self.era:
                 self._forget_failures()
-            elif era in self._probes:
-                self._forget_probe(era)
+            elif self._is_probe(era):
+                era.pending = ()
                 self._probe_succeeded()
         self._speak()
 
@@ -215,15 +216,18 @@ class CircuitBreaker:
         with self._lock:
             if era is self.era and not self._forced and self._settings.enabled:
                 self._count(error)
-            elif era in self._probes:
+            elif self._is_probe(era):
                 self._reopen(error)
         self._speak()
 
     def release(self, era: Era) -> None:
-        """Tell that a call ended in a way that says nothing of the backend: cancelled, say."""
-        if era is not self.era:
-            with self._lock:
-                self._forget_probe(era)
+        """
+        Tell that a call ended in a way that says nothing of the backend: cancelled, say.
+
+        Takes no lock: the garbage collector may close a coroutine in the midst of a transition.
+        """
+        if era.pending is _PROBE:
+            era.pending = ()
 
     def checked(self, error: BaseException | str | None) -> None:
         """
@@ -276,7 +280,7 @@ class CircuitBreaker:
         """Close it and forget all failures."""
         with self._lock:
             self._close(reason)
-            self._grown = 0.0
+            self._growth = 0.0
             self._last_error = ""
         self._speak()
 
@@ -302,7 +306,8 @@ class CircuitBreaker:
 
     def _count(self, error: BaseException | str) -> None:
         now = self._note(error)
-        failures = self._remember([*self._failures, now])
+        earlier = (min(time, now) for time in self._failures)  # a clock that jumped back
+        failures = self._remember([*earlier, now])
         count, period = len(failures), self._settings.monitoring_period
         if count == self._settings.failure_threshold and now - failures[0] <= period:
             self._open(f"{count} failures within {period:g} s", count)
@@ -326,12 +331,11 @@ class CircuitBreaker:
     def _open(self, reason: str, count: int) -> None:
         """Open after failures; trips soon after one another can lengthen the wait."""
         settings, era = self._settings, self.era
-        first = settings.recovery_timeout
-        if era is not None and self._last_failure - era.started > settings.monitoring_period:
-            self._grown = 0.0
-        grown = min(self._grown * settings.recovery_factor, settings.recovery_cap)
-        self._grown = max(first, grown)
-        self._wait = self._grown * (1.0 + settings.recovery_jitter * self._chance())
+        first, factor = settings.recovery_timeout, settings.recovery_factor
+        calm = era is not None and self._last_failure - era.started > settings.monitoring_period
+        self._growth = 1.0 if calm or factor == 1.0 else max(1.0, self._growth * factor)
+        grown = max(first, min(first * self._growth, settings.recovery_cap))
+        self._wait = grown * (1.0 + settings.recovery_jitter * self._chance())
         self._begin_refusing(BreakerState.OPEN, reason, count)
 
     def _reopen(self, error: BaseException | str) -> None:
@@ -372,10 +376,12 @@ class CircuitBreaker:
         ttl = self._settings.probe_ttl
         for probe in self._probes:
             probe.started = min(probe.started, now)  # a clock that jumped back
-        self._probes = tuple(probe for probe in self._probes if now - probe.started < ttl)
+        self._probes = tuple(
+            probe for probe in self._probes if probe.pending and now - probe.started < ttl
+        )
 
-    def _forget_probe(self, era: Era) -> None:
-        self._probes = tuple(probe for probe in self._probes if probe is not era)
+    def _is_probe(self, era: Era) -> bool:
+        return bool(era.pending) and era in self._probes
 
     def _refusal(self, wait: float | None) -> CircuitOpenError:
         after = f" after {self._last_error}" if self._last_error else ""

@@ -11,14 +11,14 @@ from typing import Any, cast
 
 from pydantic import BaseModel, Secret, ValidationError
 
-from ...settings import ProviderSettings, RegistrySettings, explain
+from ...settings import BreakerSettings, ProviderSettings, RegistrySettings, explain
 from .breaker import CircuitBreaker, Transition
 from .connection import AnyProvider, Blueprint
 from .errors import InvalidConfigError, RegistryError, nearest_first
 from .guard import Guard
 from .guarded import Guarded, guarded_class
 from .metadata import capability_set
-from .provider import Composite, Provider
+from .provider import Composite, Provider, Siblings
 from .registration import Registration
 from .types import Family, ProviderType, ProviderTypes
 from .validation import validated_config
@@ -27,6 +27,9 @@ __all__ = ["Builder", "Config", "settings_of"]
 
 Config = Mapping[str, Any] | BaseModel | None
 """Settings of a provider: a mapping as in a configuration file, or the type's config model."""
+
+_NO_BREAKER = BreakerSettings(enabled=False)
+"""For providers made of others, each of which has a circuit breaker of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,7 @@ class Builder:
         on_failure: Told of the failures of every instance made here.
         on_transition: Told of what the circuit breakers do.
         clock: Seconds that only grow, for the circuit breakers.
+        siblings: The registry, for providers made of others.
     """
 
     family: Family
@@ -55,6 +59,7 @@ class Builder:
     on_failure: Callable[[Guard, RegistryError], None]
     on_transition: Callable[[CircuitBreaker, Transition], None]
     clock: Callable[[], float]
+    siblings: Siblings | None = None
 
     def registration(
         self,
@@ -83,6 +88,8 @@ class Builder:
         row = self._type_of(name, settings, config)
         model = self.model(name, row, config, settings, where)
         row = self.types.find(self.family.name, row.name) or row  # its import may tell more of it
+        if issubclass(row.loaded_class, Composite) and settings.circuit_breaker is None:
+            settings = settings.model_copy(update={"circuit_breaker": _NO_BREAKER})
         guard = self.guard(self.blueprint(name, row, model, settings), settings)
         return Registration(
             name=name,
@@ -200,7 +207,7 @@ class Builder:
         """Return what an instance of a provider is made from."""
         build: Callable[[Any], AnyProvider] = row.loaded_class
         if issubclass(row.loaded_class, Composite):
-            build = functools.partial(_composed, row.loaded_class, self.lookup)
+            build = functools.partial(_composed, row.loaded_class, name, self.lookup, self.siblings)
         prepare = functools.partial(self.prepare, name) if settings.depends_on else None
         return self._blueprint(name, build, config, prepare)
 
@@ -246,15 +253,21 @@ def members_of(row: ProviderType, config: BaseModel) -> Sequence[str]:
     return cls.members_of(config) if issubclass(cls, Composite) else ()
 
 
-def _composed(cls: type[Composite[Any]], lookup: Callable[[str], Any], config: Any) -> AnyProvider:
-    return cls(config).bind(lookup)
+def _composed(
+    cls: type[Composite[Any]],
+    name: str,
+    lookup: Callable[[str], Any],
+    siblings: Siblings | None,
+    config: Any,
+) -> AnyProvider:
+    return cls(config).bind(name, lookup, siblings)
 
 
 def _envelope(settings: ProviderSettings) -> ProviderSettings:
     """Return settings without what is the type's own, which the config model has."""
     if settings.model_fields_set <= {"type", "options"}:
         return _plain(settings.type)
-    return settings.model_copy(update={"options": Secret({})})
+    return settings.model_copy(update={"options": Secret(dict[str, Any]())})
 
 
 @functools.lru_cache(maxsize=256)

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import TypeVar
 
 from ...settings import HealthSettings, ProviderSettings, RegistrySettings
-from .errors import NotFoundError, RegistryError
+from .errors import RegistryError
 from .events import Events, HealthStatusChanged, ProviderRegistered
 from .guard import Guard
 from .health import HealthRecord, HealthReport, HealthSummary, check
@@ -119,7 +119,7 @@ class Checking(Lookup[ProviderT]):
             async with room:
                 try:
                     results[name] = await self.get_provider_health(name)
-                except NotFoundError:  # unregistered meanwhile
+                except RegistryError:  # unregistered meanwhile
                     return
 
         async with asyncio.TaskGroup() as group:

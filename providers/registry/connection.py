@@ -342,14 +342,12 @@ class Connection:
             self._unclosed = None
 
 
-async def run_hook(hook: Callable[[], Any]) -> None:
+async def run_hook(hook: Callable[[], Any]) -> Any:
     """Await a provider's hook; a plain function runs in a daemon thread, since it may block."""
     if inspect.iscoroutinefunction(hook):
-        await hook()
-    else:
-        answer = await in_daemon_thread(hook)
-        if inspect.isawaitable(answer):
-            await answer
+        return await hook()
+    answer = await in_daemon_thread(hook)
+    return await answer if inspect.isawaitable(answer) else answer
 
 
 def _warn(name: str, family: str) -> None:

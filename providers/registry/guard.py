@@ -15,12 +15,13 @@ from ...settings import BreakerSettings
 from .breaker import CircuitBreaker, Era
 from .connection import AnyProvider, Blueprint, Connection, run_hook
 from .errors import (
+    CreationFailedError,
     InvalidStateError,
     OperationTimeoutError,
     RegistryError,
     is_backend_failure,
 )
-from .metadata import Status
+from .metadata import HealthStatus, Status
 from .provider import Call
 
 __all__ = ["Guard", "Lease"]
@@ -317,7 +318,7 @@ class Guard:
                 fresh.claim()
                 try:
                     await fresh.connect(lambda _: None)
-                    await self._ask(fresh)
+                    await self._prove(fresh)
                     self._replace(fresh)
                 except BaseException:
                     await fresh.dispose()
@@ -325,6 +326,22 @@ class Guard:
                 self.breaker.reset("a renewed instance answers")
             else:
                 self._replace(fresh)
+
+    async def _prove(self, fresh: Connection) -> None:
+        """Make sure that a new instance is well."""
+        limit = fresh.blueprint.init_timeout
+        try:
+            async with asyncio.timeout(limit):
+                await self._ask(fresh)
+        except RegistryError:
+            raise
+        except Exception as error:
+            told = f"{type(error).__name__}: {error}"
+            if isinstance(error, TimeoutError) and not error.args:
+                told = f"no answer within {limit:g} s"
+            raise CreationFailedError(
+                f"The new instance of provider {self.name!r} is not well: {told}", self.name
+            ) from error
 
     def _replace(self, fresh: Connection) -> None:
         old = self.connection
@@ -388,14 +405,17 @@ class Guard:
 
     # -- asked for on purpose ------------------------------------------------------------
 
-    async def check_health(self) -> None:
+    async def check_health(self) -> HealthStatus | None:
         """Connect if need be and ask the backend; raises what went wrong, mapped."""
-        await self._ask(await self.connect())
+        connection = self._claimed()
+        # What a check finds is told to the breaker by whoever asked, once for all its attempts.
+        await connection.connect(functools.partial(self._note, era=_void))
+        return await self._ask(connection)
 
-    async def _ask(self, connection: Connection) -> None:
+    async def _ask(self, connection: Connection) -> HealthStatus | None:
         instance = connection.peek()
         try:
-            await run_hook(instance.check_health)
+            return await run_hook(instance.check_health)
         except RegistryError:
             raise
         except Exception as error:

@@ -12,6 +12,7 @@ from typing import Any, NoReturn, TypeVar, cast
 
 from .connection import AnyProvider, Blueprint
 from .guard import Guard
+from .metadata import HealthStatus
 from .provider import is_operation
 
 __all__ = ["Guarded", "guarded", "guarded_class"]
@@ -53,9 +54,9 @@ class Guarded:
         """Wait for nothing, close, and refuse further operations."""
         await self._guard.dispose()
 
-    async def check_health(self) -> None:
+    async def check_health(self) -> HealthStatus | None:
         """Ask the backend one cheap question; raises the family's error if it is not well."""
-        await self._guard.check_health()
+        return await self._guard.check_health()
 
     def __repr__(self) -> str:
         guard = self._guard

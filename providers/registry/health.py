@@ -51,6 +51,11 @@ async def check(
                 except Exception as error:
                     if retries == 0 or not is_backend_failure(error):
                         raise
+                except asyncio.CancelledError as error:
+                    task = asyncio.current_task()
+                    if task is None or task.cancelling():
+                        raise
+                    raise RuntimeError("the check was cancelled from within") from error
                 retries -= 1
                 await asyncio.sleep(pause)
     except InvalidStateError as error:  # refused on this side: that says nothing of the backend

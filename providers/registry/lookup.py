@@ -44,7 +44,7 @@ class Lookup(Generic[ProviderT]):
         self._declared = dict(declared)
         self._default = default
         self._implied: tuple[int, str] | None = None
-        self._version = 0
+        self._version: int = 0
         """Counts the changes, so that what is derived from the names can be kept."""
 
     def _resolve(self, name: str) -> Registration:

@@ -11,6 +11,7 @@ import random
 import threading
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection
+from contextlib import suppress
 from dataclasses import dataclass
 from time import monotonic
 
@@ -79,6 +80,7 @@ class HealthMonitor:
         self._running: set[_Watch] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._wakes_at = 0.0
         self._lock = threading.Lock()
 
     def __deepcopy__(self, memo: object) -> HealthMonitor:
@@ -143,7 +145,7 @@ class HealthMonitor:
             if watch is None:
                 return
             watch.ended = True
-            if len(self._heap) > 2 * len(self._watches) + 8:  # most of it is dead
+            if not self._watches or len(self._heap) > 2 * len(self._watches) + 8:  # mostly dead
                 self._heap = [entry for entry in self._heap if not entry[2].ended]
                 heapq.heapify(self._heap)
         self._on_loop(lambda: self._end(watch))
@@ -237,26 +239,27 @@ class HealthMonitor:
         if loop is asyncio._get_running_loop():
             function()
         else:
-            loop.call_soon_threadsafe(function)
+            with suppress(RuntimeError):  # the loop has ended meanwhile
+                loop.call_soon_threadsafe(function)
 
     def _arm(self) -> None:
-        """Wake up when the next check is due, and not before."""
+        """Make sure to wake up when the next check is due."""
         if self._loop is None:
             return
+        with self._lock:
+            now = self._now()
+            due = self._heap[0][0] if self._heap else None
         if self._timer is not None:
+            if due is not None and self._wakes_at <= due:
+                return
             self._timer.cancel()
             self._timer = None
-        with self._lock:
-            if not self._watches:
-                self._heap = []
-            while self._heap and self._heap[0][2].ended:
-                heapq.heappop(self._heap)
-            if not self._heap:
-                return
-            delay = self._heap[0][0] - self._now()
-        self._timer = self._loop.call_later(max(0.0, delay), self._tick)
+        if due is not None:
+            self._wakes_at = due
+            self._timer = self._loop.call_later(max(0.0, due - now), self._tick)
 
     def _tick(self) -> None:
+        self._timer = None
         with self._lock:
             now = self._now()
             while self._heap and self._heap[0][0] <= now:

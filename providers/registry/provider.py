@@ -6,12 +6,19 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Self, TypeVar, cast, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, Self, TypeVar, cast, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationInfo, model_validator
 from pydantic_core import PydanticCustomError
 
 from .errors import is_backend_failure
+from .metadata import HealthStatus
+
+if TYPE_CHECKING:
+    from .events import Events
+    from .health import HealthReport
+    from .metadata import ProviderInfo
+    from .types import Family
 
 __all__ = [
     "Call",
@@ -19,6 +26,7 @@ __all__ = [
     "ConfigT",
     "Provider",
     "ProviderConfig",
+    "Siblings",
     "is_operation",
     "operation",
 ]
@@ -150,8 +158,14 @@ class Provider(Generic[ConfigT]):
     async def _close(self) -> None:
         """Release what ``_connect`` acquired, also after it failed half-way."""
 
-    async def check_health(self) -> None:
-        """Ask the backend one cheap question, free of charge; raise what went wrong."""
+    async def check_health(self) -> HealthStatus | None:
+        """
+        Ask the backend one cheap question, free of charge; raise what went wrong.
+
+        Returns:
+            None if all is well; ``HealthStatus.DEGRADED`` if it answers, but not as it should.
+        """
+        return None
 
     def _translate(self, error: Exception, call: Call) -> Exception | None:
         """
@@ -190,6 +204,20 @@ class Provider(Generic[ConfigT]):
         return f"<{type(self).__name__}>"
 
 
+class Siblings(Protocol):
+    """The providers of a family, as far as a composite of them has to know: their registry."""
+
+    @property
+    def family(self) -> Family: ...
+
+    @property
+    def events(self) -> Events: ...
+
+    def info(self, name: str) -> ProviderInfo: ...
+
+    def health(self, name: str) -> HealthReport: ...
+
+
 class Composite(Provider[ConfigT]):
     """
     A provider made of other providers of its family, which its settings name.
@@ -197,16 +225,29 @@ class Composite(Provider[ConfigT]):
     It opens nothing of its own: what it does, its members do, each with its own guard.
     """
 
+    _name: str
     _lookup: Callable[[str], Any]
+    _siblings: Siblings | None
 
     @classmethod
     @abstractmethod
     def members_of(cls, config: Any) -> Sequence[str]:
         """Return the names of the members that settings name."""
 
-    def bind(self, lookup: Callable[[str], Any]) -> Self:
-        """Take the way to find a member by name; the engine calls it once, before anything else."""
+    def bind(
+        self, name: str, lookup: Callable[[str], Any], siblings: Siblings | None = None
+    ) -> Self:
+        """
+        Take what a composite needs; the engine calls it once, before anything else.
+
+        Args:
+            name: Its own name.
+            lookup: Finds a member by name.
+            siblings: Tells of the members, and whom to tell; nothing is known without it.
+        """
+        self._name = name
         self._lookup = lookup
+        self._siblings = siblings
         return self
 
     def member(self, name: str) -> Any:

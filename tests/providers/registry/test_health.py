@@ -167,6 +167,15 @@ class TestAttempts:
         assert len(ask.times) == 1
 
     @on_virtual_time
+    async def test_a_cancellation_that_nobody_asked_for_is_a_defect_of_the_provider(self) -> None:
+        async def ask() -> None:
+            raise asyncio.CancelledError
+
+        found, error = await check("p", ask, timeout=10, retries=3)
+        assert (found.status, found.code) == (UNHEALTHY, None)
+        assert isinstance(error, RuntimeError)
+
+    @on_virtual_time
     async def test_a_backend_may_call_itself_degraded(self) -> None:
         result, error = await check("p", Asked(DEGRADED), timeout=10)
         assert (result.status, error) == (DEGRADED, None)
