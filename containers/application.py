@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
 from dependency_injector import containers
 from dependency_injector import providers as di
@@ -88,7 +88,7 @@ class ApplicationContainer(containers.DeclarativeContainer):
     events: di.Provider[Events] = di.ThreadSafeSingleton(Events)
     monitor: di.Provider[HealthMonitor] = di.ThreadSafeSingleton(HealthMonitor)
     monitoring: di.Provider[bool] = di.Object(True)
-    __self__: Any = di.Self()
+    __self__ = cast(Any, di.Self())
     peers: di.Provider[Callable[[], Registries]] = di.Callable(_peers, __self__)
 
     _shared: ClassVar[dict[str, Any]] = {

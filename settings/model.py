@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast, get_origin
+from typing import Any, Self, cast, get_origin
 
 from pydantic import BaseModel, Field, PrivateAttr, ValidationError
 from pydantic_settings import (
@@ -167,14 +167,14 @@ class Settings(BaseSettings):
         """
         return _origin(self._provenance.sources, path)
 
-    def reread(self) -> Settings:
+    def reread(self) -> Self:
         """
         Return the settings as they are now: the same arguments, everything else read anew.
 
         Raises:
             SettingsError: With every fault of every source.
         """
-        return Settings(**self._provenance.arguments)
+        return type(self)(**self._provenance.arguments)
 
     def watched(self) -> list[Path]:
         """Return the files and folders that settings are read from, whether they exist or not."""

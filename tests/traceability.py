@@ -65,7 +65,7 @@ def main() -> int:
     """Print the table; return 1 if a statement is neither proven nor excepted."""
     collected = _Collected()
     code = pytest.main(
-        ["--collect-only", "-qq", "-p", "no:cacheprovider", str(ROOT / "tests")],
+        ["--collect-only", "-qq", "-n0", "-p", "no:cacheprovider", str(ROOT / "tests")],
         plugins=[collected],
     )
     if code != pytest.ExitCode.OK:

@@ -47,6 +47,7 @@ from .events import (
     ProviderUnregistered,
 )
 from .extras import import_extra
+from .failover import answered_by
 from .guard import Lease
 from .guarded import guarded
 from .health import HealthReport, HealthSummary
@@ -132,6 +133,7 @@ __all__ = [
     "Transition",
     "UnsupportedCapabilityError",
     "ValidationResult",
+    "answered_by",
     "declarations",
     "default_types",
     "graceful_shutdown",

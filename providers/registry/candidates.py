@@ -16,6 +16,7 @@ from .types import Family, ProviderTypes
 __all__ = [
     "Candidate",
     "Found",
+    "from_embedded",
     "from_file_of_providers",
     "from_settings",
     "from_well_known",
@@ -56,6 +57,12 @@ class Found:
 
     candidates: list[Candidate] = field(default_factory=list[Candidate])
     faults: list[LoadRow] = field(default_factory=list[LoadRow])
+
+    def stand_in(self, last: Iterable[Candidate]) -> None:
+        """Add what was found the last time, where a fault may hide that it is still there."""
+        if self.faults:
+            there = {one.key for one in self.candidates}
+            self.candidates += [one for one in last if one.key not in there]
 
 
 def from_settings(settings: Settings, family: Family) -> list[Candidate]:
@@ -132,6 +139,20 @@ def from_well_known(
 
 def _well_known_where(names: Mapping[str, str], type_name: str, path: tuple[str, ...]) -> str:
     return names.get(path[0], path[0]) if path else type_name
+
+
+def from_embedded(types: ProviderTypes, family: Family) -> list[Candidate]:
+    """Return the providers of the types that work with no settings at all."""
+    return [
+        Candidate(
+            family.name,
+            row.name,
+            "builtin",
+            "built in",
+            Declaration(ProviderSettings(type=row.name), "builtin", "built in"),
+        )
+        for row in types.embedded(family.name)
+    ]
 
 
 def winners(

@@ -5,24 +5,25 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...settings import ProviderSettings, Settings, SettingsError
+from ...settings import Settings, SettingsError
 from .candidates import (
     Candidate,
     Found,
+    from_embedded,
     from_file_of_providers,
     from_settings,
     from_well_known,
     winners,
 )
 from .daemon import in_daemon_thread
-from .errors import InvalidStateError, NotFoundError, RegistryError
+from .errors import InvalidStateError, NotFoundError, ProviderError, RegistryError, nearest_first
 from .events import DiscoveryFailed
+from .found_plugins import PluginsInUse
 from .registration import Declaration
 from .registry import ProviderRegistry
 from .report import LoadReport, LoadRow, Outcome
@@ -30,13 +31,14 @@ from .types import Family, ProviderTypes
 from .watcher import FileWatcher
 
 if TYPE_CHECKING:
-    from .plugins import LoadedPlugin, PluginLoader
+    from .plugins import PluginLoader
 
 __all__ = ["ProviderDiscovery", "ValidationResult", "declarations"]
 
 logger = logging.getLogger(__name__)
 
 Key = tuple[str, str]
+_NOTHING = LoadReport()
 
 
 def declarations(
@@ -48,39 +50,25 @@ def declarations(
     The settings come first, then the file of providers, well-known variables, and the types that
     work with no settings at all.
     """
-    found, _ = winners(_static(family, settings, types, variables).candidates)
+    path = settings.registry.discovery.config_path
+    file = from_file_of_providers(path, [family.name]).candidates if path else []
+    found, _ = winners(_in_order(family, settings, types, variables, file))
     return {name: one.declaration for (_, name), one in found.items() if one.declaration}
 
 
-def _static(
+def _in_order(
     family: Family,
     settings: Settings,
     types: ProviderTypes,
     variables: Mapping[str, str],
-    plugins: Iterable[Candidate] = (),
-) -> Found:
-    """Find a family's candidates in their order of precedence."""
-    discovery = settings.registry.discovery
-    found = Found(from_settings(settings, family))
-    if discovery.config_path is not None:
-        names = [one.name for one in types.families()]
-        file = from_file_of_providers(discovery.config_path, names)
-        found.candidates += [one for one in file.candidates if one.family == family.name]
-        found.faults += file.faults
-    found.candidates += [one for one in plugins if one.family == family.name]
-    if discovery.enable_environment_discovery:
-        found.candidates += from_well_known(types, family, variables)
-    found.candidates += [
-        Candidate(
-            family.name,
-            row.name,
-            "builtin",
-            "built in",
-            Declaration(ProviderSettings(type=row.name), "builtin", "built in"),
-        )
-        for row in types.embedded(family.name)
-    ]
-    return found
+    elsewhere: Iterable[Candidate],
+) -> list[Candidate]:
+    """Return a family's candidates in their order of precedence."""
+    found = [*from_settings(settings, family)]
+    found += [one for one in elsewhere if one.family == family.name]
+    if settings.registry.discovery.enable_environment_discovery:
+        found += from_well_known(types, family, variables)
+    return found + from_embedded(types, family)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,10 +107,10 @@ class ProviderDiscovery:
         self.settings = settings
         self._registries = registries
         self._variables = variables
-        self._mine: set[Key] = set()
-        self._told: set[tuple[Key, str]] = set()
-        self._plugins: dict[str, LoadedPlugin] = {}
-        self._watcher = FileWatcher()
+        self._added: set[Key] = set()
+        self._shadowed: set[tuple[Key, str, str]] = set()
+        self._file: list[Candidate] = []
+        self._plugins = PluginsInUse()
         self._refreshing: asyncio.Task[None] | None = None
         self._busy = asyncio.Lock()
         self.report = LoadReport()
@@ -138,6 +126,8 @@ class ProviderDiscovery:
         return next(iter(self.registries.values())).types
 
     # -- finding, one place at a time ----------------------------------------------------
+    #
+    # What one of these registers stays when it is not among all there is to find.
 
     async def discover_from_config(self, path: Path | None = None) -> LoadReport:
         """
@@ -146,19 +136,21 @@ class ProviderDiscovery:
         Args:
             path: A TOML, YAML or JSON file of providers, in place of the settings.
         """
-        if path is not None:
-            return await self._add(from_file_of_providers(path, list(self.registries)))
-        found = Found()
-        for registry in self.registries.values():
-            found.candidates += from_settings(self.settings, registry.family)
-        return await self._add(found)
+        async with self._busy:
+            if path is not None:
+                return await self._add(await self._read(path))
+            found = Found()
+            for registry in self.registries.values():
+                found.candidates += from_settings(self.settings, registry.family)
+            return await self._add(found)
 
     async def discover_from_environment(self) -> LoadReport:
         """Register the providers that well-known variables make, ``ANTHROPIC_API_KEY`` and such."""
-        found = Found()
-        for registry in self.registries.values():
-            found.candidates += from_well_known(self._types, registry.family, self._variables)
-        return await self._add(found)
+        async with self._busy:
+            found = Found()
+            for registry in self.registries.values():
+                found.candidates += from_well_known(self._types, registry.family, self._variables)
+            return await self._add(found)
 
     async def discover_from_plugins(self, path: Path | None = None) -> LoadReport:
         """
@@ -167,7 +159,8 @@ class ProviderDiscovery:
         Args:
             path: The folder of plugins; ``registry.discovery.plugin_path`` when not given.
         """
-        return await self._add(await self._from_plugins(path))
+        async with self._busy:
+            return await self._add(await self._from_plugins(path))
 
     async def discover_all(self) -> LoadReport:
         """
@@ -178,20 +171,20 @@ class ProviderDiscovery:
         as it was.
         """
         async with self._busy:
-            self.report = await self._apply(await self._find_all())
-            return self.report
+            return await self._bring_in_step()
 
     async def validate_discovered_providers(self) -> list[ValidationResult]:
-        """Tell what each provider to be found is worth; registers nothing."""
-        found = await self._find_all()
+        """Tell what each provider to be found is worth; registers nothing but plugins' types."""
+        async with self._busy:
+            found = await self._find_all()
         first, _ = winners(found.candidates)
         results = [
-            ValidationResult("", "", row.origin, False, row.code, row.reason)
+            ValidationResult(row.family, row.name, row.origin, False, row.code, row.reason)
             for row in found.faults
         ]
         for one in first.values():
-            error = one.error
-            if one.declaration is not None and one.declaration.settings.enabled:
+            error = self._refusal(one)
+            if one.declaration is not None and one.declaration.settings.enabled and not error:
                 try:
                     self.registries[one.family].validate(one.name, one.declaration)
                 except RegistryError as fault:
@@ -212,26 +205,15 @@ class ProviderDiscovery:
         says what is wrong with the new ones.
         """
         async with self._busy:
-            try:
-                settings = await in_daemon_thread(self.settings.reread)
-            except SettingsError as error:
-                self.report = self._refused(error)
-                return self.report
-            before, self.settings = self.settings, settings
-            for family, registry in self.registries.items():
-                registry.apply(settings.registry)
-                new, old = getattr(settings, family).default, getattr(before, family).default
-                if new != old:
-                    registry.declare_default(new)
-            self.report = await self._apply(await self._find_all())
-            return self.report
+            return await self._refresh()
 
     def start_auto_refresh(self, interval: float | None = None) -> None:
         """
         Look for changes of files every ``interval`` seconds, and refresh when there are some.
 
-        Watched are all files that settings and plugins are read from. Starting again changes the
-        interval.
+        Watched are all files that settings and plugins are read from. While something is at
+        fault there is a refresh at every look; each fault is told once. The first look is at
+        once. Starting again changes the interval.
 
         Args:
             interval: Seconds; ``registry.discovery.auto_refresh_interval`` when not given.
@@ -239,43 +221,52 @@ class ProviderDiscovery:
         Raises:
             InvalidStateError: Neither says how many seconds.
         """
-        seconds = interval or self.settings.registry.discovery.auto_refresh_interval
-        if seconds is None:
+        preset = self.settings.registry.discovery.auto_refresh_interval
+        seconds = preset if interval is None else interval
+        if seconds is None or seconds <= 0:
             raise InvalidStateError(
-                "No interval for looking for changes: give one, or set "
+                "No interval for looking for changes: give one of more than 0 seconds, or set "
                 "PURVEYOR_REGISTRY__DISCOVERY__AUTO_REFRESH_INTERVAL."
             )
-        if self._refreshing is not None:
-            self._refreshing.cancel()
-        self._watcher.look(self._watched())
+        before = self._refreshing
+        if before is not None:
+            before.cancel()
         self._refreshing = asyncio.get_running_loop().create_task(
-            self._refresh_forever(seconds), name="discovery"
+            self._refresh_forever(seconds, before), name="discovery"
         )
 
-    async def stop_auto_refresh(self) -> None:
-        """Look for changes no longer; a refresh under way is ended between two providers."""
+    async def stop_auto_refresh(self, timeout: float | None = None) -> None:
+        """
+        Look for changes no longer; a refresh under way is cancelled, and what it made is closed.
+
+        Args:
+            timeout: Seconds to wait for that at most.
+        """
         task, self._refreshing = self._refreshing, None
         if task is not None:
             task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+            await asyncio.wait([task], timeout=timeout)
 
-    async def _refresh_forever(self, seconds: float) -> None:
+    async def _refresh_forever(self, seconds: float, before: asyncio.Task[None] | None) -> None:
+        if before is not None:
+            await asyncio.wait([before])
+        watcher = FileWatcher()
         while True:
-            await asyncio.sleep(seconds)
             try:
-                changed = await in_daemon_thread(lambda: self._watcher.look(self._watched()))
-                if changed:
-                    logger.info("Changed: %s", ", ".join(map(str, changed)))
-                    await self.refresh()
+                changed = await in_daemon_thread(watcher.look, self._watched())
+                if changed or not self.report.clean:
+                    logger.debug("Changed: %s", ", ".join(map(str, changed)) or "nothing")
+                    async with self._busy:
+                        await self._refresh(told=self.report)
             except Exception:  # whatever it is, the next look may be better
                 logger.exception("Looking for changes of settings failed; the last ones stay")
+            await asyncio.sleep(seconds)
 
     def _watched(self) -> list[Path]:
         loader = self._loader()
-        return [*self.settings.watched(), *(loader.watched() if loader else ())]
+        return [*self.settings.watched(), *((loader.pins_path, loader.path) if loader else ())]
 
-    # -- inside --------------------------------------------------------------------------
+    # -- finding all ---------------------------------------------------------------------
 
     def _loader(self, path: Path | None = None) -> PluginLoader | None:
         path = path or self.settings.registry.discovery.plugin_path
@@ -286,114 +277,129 @@ class ProviderDiscovery:
         return PluginLoader(path, self.settings.registry.plugins)
 
     async def _find_all(self) -> Found:
+        path = self.settings.registry.discovery.config_path
+        file = Found() if path is None else await self._read(path)
         plugins = await self._from_plugins()
-        all_found = Found(faults=plugins.faults)
+        file.stand_in(self._file)
+        self._file = file.candidates
+        found = Found(faults=[*file.faults, *plugins.faults])
+        elsewhere = [*file.candidates, *plugins.candidates]
         for registry in self.registries.values():
-            found = _static(
-                registry.family, self.settings, self._types, self._variables, plugins.candidates
+            found.candidates += _in_order(
+                registry.family, self.settings, self._types, self._variables, elsewhere
             )
-            all_found.candidates += found.candidates
-            all_found.faults += [row for row in found.faults if row not in all_found.faults]
-        return all_found
+        found.candidates += [one for one in elsewhere if one.family not in self.registries]
+        return found
+
+    async def _read(self, path: Path) -> Found:
+        return await in_daemon_thread(from_file_of_providers, path, list(self.registries))
 
     async def _from_plugins(self, path: Path | None = None) -> Found:
         loader = self._loader(path)
-        found = Found()
-        for name in await in_daemon_thread(loader.names) if loader else ():
-            if loader is None or not loader.allows(name):
-                continue
-            origin = f"plugin {name}"
-            try:
-                loaded = await in_daemon_thread(loader.load, name)
-                self._take_types(name, loaded)
-            except RegistryError as error:
-                found.faults.append(
-                    LoadRow("", name, Outcome.FAILED, origin, error.code, error.message, error)
-                )
-                continue
-            for family, provider, config in loaded.providers:
-                settings = ProviderSettings.model_validate(dict(config))
-                declaration = Declaration(settings, "plugin", origin)
-                found.candidates.append(Candidate(family, provider, "plugin", origin, declaration))
-        return found
+        return Found() if loader is None else await self._plugins.find(loader, self._types)
 
-    def _take_types(self, name: str, loaded: LoadedPlugin) -> None:
-        known = self._plugins.get(name)
-        if known is not None and known.manifest == loaded.manifest:
-            return
-        for row in known.types if known else ():
-            self._types.remove(row.family, row.name)
-        for row in loaded.types:
-            self._types.add(row)
-        self._plugins[name] = loaded
+    # -- bringing the registries in step -------------------------------------------------
+
+    async def _refresh(self, told: LoadReport = _NOTHING) -> LoadReport:
+        try:
+            settings = await in_daemon_thread(self.settings.reread)
+        except SettingsError as error:
+            rows = [
+                LoadRow("", "", Outcome.FAILED, problem.location, error.code, problem.reason)
+                for problem in error.problems
+            ]
+            return self._tell(LoadReport(tuple(rows)), told)
+        before, self.settings = self.settings, settings
+        for family, registry in self.registries.items():
+            registry.apply(settings.registry)
+            new, old = getattr(settings, family).default, getattr(before, family).default
+            if new != old:
+                registry.declare_default(new)
+        return await self._bring_in_step(told)
+
+    async def _bring_in_step(self, told: LoadReport = _NOTHING) -> LoadReport:
+        found = await self._find_all()
+        first, shadowed = winners(found.candidates)
+        declared = self._declared()
+        self._added -= first.keys()
+        rows = list(found.faults)
+        # What is new comes first: something that changed may need it.
+        in_order = sorted(first.values(), key=lambda one: one.key in declared)
+        rows += [await self._one(one, declared) for one in in_order]
+        for loser, winner in shadowed:
+            rows += self._shadow(loser, f"{winner.source}, {winner.origin}")
+        gone = sorted(declared - first.keys() - self._added)
+        rows += [await self._withdraw(key) for key in gone]
+        return self._tell(LoadReport(tuple(rows)), told)
 
     async def _add(self, found: Found) -> LoadReport:
         """Register what was found; nothing is removed."""
-        async with self._busy:
-            rows = [*found.faults, *[await self._one(one) for one in found.candidates]]
-            return self._told_of(LoadReport(tuple(rows)))
+        declared = self._declared()
+        rows = [*found.faults, *[await self._one(one, declared) for one in found.candidates]]
+        self._added |= {one.key for one in found.candidates} - declared
+        return self._tell(LoadReport(tuple(rows)))
 
-    async def _apply(self, found: Found) -> LoadReport:
-        first, shadowed = winners(found.candidates)
-        for family, registry in self.registries.items():
-            self._mine.update((family, name) for name in registry.declared())
-        rows = list(found.faults)
-        rows += [await self._withdraw(key) for key in sorted(self._mine - first.keys())]
-        rows += [await self._one(one) for one in first.values()]
-        for loser, winner in shadowed:
-            rows += self._shadow(loser, f"{winner.source}, {winner.origin}")
-        return self._told_of(LoadReport(tuple(rows)))
+    def _declared(self) -> set[Key]:
+        """Return all but what was registered by hand."""
+        registries = self.registries.items()
+        return {(family, name) for family, registry in registries for name in registry.declared()}
 
-    async def _one(self, one: Candidate) -> LoadRow:
-        registry = self.registries.get(one.family)
-        if registry is None:
-            names = ", ".join(self.registries)
-            error = NotFoundError(f"Unknown family: {one.family}. There are these: {names}.")
-            return one.failure(error)
-        if one.declaration is None:
-            return one.failure(one.error or NotFoundError(f"Provider not found: {one.name}."))
-        if one.key not in self._mine and registry.is_registered(one.name):
+    async def _one(self, one: Candidate, declared: Collection[Key]) -> LoadRow:
+        refusal = self._refusal(one)
+        if refusal is not None or one.declaration is None:
+            return one.failure(refusal or NotFoundError(f"Provider not found: {one.name}."))
+        registry = self.registries[one.family]
+        if one.key not in declared and registry.is_registered(one.name):
             by_hand = registry.info(one.name)
             shadows = self._shadow(one, f"{by_hand.source}, {by_hand.origin}")
             return shadows[0] if shadows else one.row(Outcome.UNCHANGED)
         try:
-            self._mine.add(one.key)
             outcome = await registry.declare(one.name, one.declaration)
-        except RegistryError as error:
-            return one.failure(error)
-        return one.row(outcome, "enabled is false" if outcome is Outcome.SKIPPED else "")
+        except Exception as error:  # whatever its code raises, the others are not concerned
+            return one.failure(_registry_error(one.name, error))
+        if outcome is Outcome.REMOVED:
+            self._keep_default(one.key)
+        return one.row(outcome, "" if one.declaration.settings.enabled else "enabled is false")
+
+    def _refusal(self, one: Candidate) -> RegistryError | None:
+        if one.family in self.registries:
+            return one.error
+        names = ", ".join(nearest_first(one.family, self.registries))
+        return NotFoundError(f"Unknown family: {one.family}. There are these: {names}.", one.name)
 
     async def _withdraw(self, key: Key) -> LoadRow:
-        family, name = key
+        gone = Candidate(*key, "", "")
         try:
-            gone = await self.registries[family].withdraw(name)
-        except RegistryError as error:
-            return LoadRow(family, name, Outcome.FAILED, "", error.code, error.message, error)
-        self._mine.discard(key)
-        return LoadRow(family, name, Outcome.REMOVED if gone else Outcome.UNCHANGED, "")
+            await self.registries[gone.family].withdraw(gone.name)
+        except Exception as error:  # as above: closing it, perhaps
+            return gone.failure(_registry_error(gone.name, error))
+        self._keep_default(key)
+        return gone.row(Outcome.REMOVED)
+
+    def _keep_default(self, key: Key) -> None:
+        """Remember a default provider that was removed: the settings still name it."""
+        family, name = key
+        if getattr(self.settings, family).default == name:
+            self.registries[family].declare_default(name)
 
     def _shadow(self, loser: Candidate, winner: str) -> list[LoadRow]:
         """Report, the first time, that another provider of that name comes before one."""
-        if loser.source == "builtin" or (loser.key, loser.origin) in self._told:
+        known = (loser.key, loser.origin, winner)
+        if loser.source == "builtin" or known in self._shadowed:
             return []
-        self._told.add((loser.key, loser.origin))
+        self._shadowed.add(known)
         reason = f"shadowed by the one from {winner}"
         logger.warning(
             "%s provider %s from %s is %s", loser.family, loser.name, loser.origin, reason
         )
         return [loser.row(Outcome.SKIPPED, reason)]
 
-    def _refused(self, error: SettingsError) -> LoadReport:
-        rows = [
-            LoadRow("", "", Outcome.FAILED, problem.location, "INVALID_CONFIG", problem.reason)
-            for problem in error.problems
-        ]
-        logger.error("The new settings have faults; the last good ones stay in force")
-        return self._told_of(LoadReport(tuple(rows)))
-
-    def _told_of(self, report: LoadReport) -> LoadReport:
-        """Log what failed and tell the listeners."""
+    def _tell(self, report: LoadReport, told: LoadReport = _NOTHING) -> LoadReport:
+        """Log what failed and tell the listeners, but not once more what they were told."""
+        self.report = report
         for row in report.failed:
+            if row in told.rows:
+                continue
             if row.family:
                 logger.error(
                     "Failed to create %s provider %s: %s", row.family, row.name, row.reason
@@ -404,3 +410,10 @@ class ProviderDiscovery:
             if registry.events.wanted(DiscoveryFailed):
                 registry.events.emit(DiscoveryFailed(row.family, row.name, row.origin, row.reason))
         return report
+
+
+def _registry_error(name: str, error: Exception) -> RegistryError:
+    if isinstance(error, RegistryError):
+        return error
+    reason = f"{type(error).__name__}: {error}"
+    return ProviderError(f"Provider {name!r} failed: {reason}", name)

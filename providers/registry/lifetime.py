@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from time import monotonic
 
 from .discovery import ProviderDiscovery
 from .lifecycle import graceful_shutdown
@@ -35,6 +36,7 @@ async def lifetime(
     if settings.discovery.auto_refresh_interval is not None:
         discovery.start_auto_refresh()
     yield discovery
-    await discovery.stop_auto_refresh()
     limit = discovery.settings.registry.lifecycle.graceful_shutdown_timeout
-    await graceful_shutdown(list(registries.values()), limit)
+    deadline = monotonic() + limit
+    await discovery.stop_auto_refresh(limit / 3)
+    await graceful_shutdown(list(registries.values()), deadline - monotonic())

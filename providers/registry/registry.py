@@ -74,14 +74,19 @@ class ProviderRegistry(Registering[ProviderT]):
         )
         await self._renew(before, after)
 
-    async def _renew(self, before: Registration, after: Registration) -> None:
+    async def _renew(
+        self, before: Registration, after: Registration, *, keep: bool = False
+    ) -> None:
+        """Put a registration in the place of another; ``keep``: the instance, if it would do."""
         name, guard, fresh = before.name, before.guard, after.guard
         if guard is None or fresh is None:
             raise self._not_found(name)
         self._refuse_cycle(after)
         same_class = after.handle.__class__ is before.handle.__class__
+        keep = keep and (before.config, before.depends_on) == (after.config, after.depends_on)
         if same_class:
-            await guard.swap(fresh.connection.blueprint)
+            if not keep:
+                await guard.swap(fresh.connection.blueprint)
             guard.timeout = after.settings.timeout
             guard.breaker.configure(fresh.breaker.settings)
             after.stand_for(before)
@@ -92,14 +97,16 @@ class ProviderRegistry(Registering[ProviderT]):
                 await fresh.dispose()
                 raise
         with self._lock:
-            gone = self._registrations.get(name) is None
+            gone = self._closed or self._registrations.get(name) is None
             if not gone:
                 self._insert(after)
-        if gone:  # unregistered meanwhile
+        if gone:  # unregistered meanwhile, or shut down
             await fresh.dispose()
+            self._refuse_closed(name)
             raise self._not_found(name)
         if not same_class:
             await guard.hand_over(after.handle)
+        self._watch_again(name)
         logger.info("Reloaded %s provider: %s", self.family.name, name)
         if self.events.wanted(ProviderReloaded):
             info = after.info(is_default=name == self._default_or_none())
@@ -123,23 +130,33 @@ class ProviderRegistry(Registering[ProviderT]):
         registration = self._registrations.get(name)
         if registration is not None and known is None:
             self._refuse_taken(name, declaration.origin)
-        if known is not None and known.settings == declaration.settings:
-            if not declaration.settings.enabled:
-                return Outcome.SKIPPED
-            self._find(name)
-            return Outcome.UNCHANGED
         if not declaration.settings.enabled:
-            removed = await self.withdraw(name) if known is not None else False
-            with self._lock:
-                self._declared[name] = declaration
+            removed = registration is not None and await self.withdraw(name)
+            self._take(name, declaration)
             return Outcome.REMOVED if removed else Outcome.SKIPPED
+        outcome = Outcome.REGISTERED if registration is None else Outcome.UNCHANGED
+        same = known is not None and known.settings == declaration.settings
         if registration is not None:
-            await self._renew(registration, self._built(name, declaration))
+            if same and not self._is_outdated(registration):
+                registration.source, registration.origin = declaration.source, declaration.origin
+            else:
+                await self._renew(registration, self._built(name, declaration), keep=True)
+                outcome = Outcome.RELOADED
+        if registration is not None or not same:
+            self._take(name, declaration)
+        self._find(name)
+        return outcome
+
+    def _take(self, name: str, declaration: Declaration) -> None:
         with self._lock:
             self._declared[name] = declaration
             self._version += 1
-        self._find(name)
-        return Outcome.REGISTERED if registration is None else Outcome.RELOADED
+
+    def _is_outdated(self, registration: Registration) -> bool:
+        """Tell whether its type, a plugin's, is another by now or gone."""
+        row = registration.provider_type
+        now = self.types.find(self.family.name, row.name) if row else None
+        return row is not None and (now is None or now.loaded_class is not row.loaded_class)
 
     async def withdraw(self, name: str) -> bool:
         """
@@ -154,18 +171,31 @@ class ProviderRegistry(Registering[ProviderT]):
         if self._forget_declared(name):
             self._tell_removed(name)
             return True
-        if name not in self._declared or name not in self._registrations:
+        declaration = self._declared.get(name)
+        if declaration is None or name not in self._registrations:
             return self._declared.pop(name, None) is not None
-        await self.unregister(name, mode="drain")
+        try:
+            await self.unregister(name, mode="drain")
+        finally:
+            if name in self._registrations:  # it stays, and what was said of it
+                self._take(name, declaration)
         return True
 
     def apply(self, settings: RegistrySettings) -> None:
         """Put other settings for all providers in force; what is under way keeps its state."""
         self._settings = settings
+        for name in self._wishes.copy():
+            self._watch_again(name)
         for registration in self._registrations.copy().values():
             if registration.breaker is not None:
                 overrides = registration.settings.circuit_breaker
                 registration.breaker.configure(settings.circuit_breaker.with_overrides(overrides))
+
+    def _watch_again(self, name: str) -> None:
+        """Let its health be checked as the settings say now, if it is checked at all."""
+        wish = self._wishes.get(name)
+        if wish is not None:
+            self._watch(name, wish)
 
     # -- the default ---------------------------------------------------------------------
 

@@ -191,5 +191,5 @@ class TestAsADIProvider:
 
         own = Own()
         assert own.things.registry.names() == []
-        with pytest.raises(NotFoundError, match="No provider type"):
+        with pytest.raises(NotFoundError, match="There is no ai provider yet"):
             own.things("x")
