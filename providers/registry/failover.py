@@ -25,7 +25,7 @@ from .errors import (
     is_backend_failure,
 )
 from .events import ProviderFailedOver
-from .guarded import _kind
+from .guarded import kind_of
 from .metadata import HealthStatus, Status
 from .outage import outage, reason_of
 from .provider import Composite, ProviderConfig, is_operation
@@ -92,7 +92,7 @@ class Failover(Composite[FailoverConfig]):
         for name in dir(cls):
             owner = next(base for base in cls.__mro__ if name in (*vars(base), "__class__"))
             if is_operation(cls, name) and not issubclass(owner, Failover):
-                forward = _FORWARDS[_kind(cls, name)](name)
+                forward = _FORWARDS[kind_of(cls, name)](name)
                 setattr(cls, name, functools.wraps(getattr(cls, name))(forward))
 
     @classmethod
@@ -150,7 +150,7 @@ class Failover(Composite[FailoverConfig]):
             if not name.startswith("_"):
                 for _, member in self._candidates({}):
                     if is_operation(type(member), name):
-                        return _FORWARDS[_kind(type(member), name)](name).__get__(self)
+                        return _FORWARDS[kind_of(type(member), name)](name).__get__(self)
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     # -- for the calls -------------------------------------------------------------------

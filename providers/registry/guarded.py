@@ -102,7 +102,7 @@ def guarded_class(cls: type[AnyProvider]) -> type[Guarded]:
         }
         for name in dir(cls):
             if is_operation(cls, name):
-                namespace[name] = _guarded_operation(name, getattr(cls, name), _kind(cls, name))
+                namespace[name] = _guarded_operation(name, getattr(cls, name), kind_of(cls, name))
             elif not name.startswith("__"):
                 value = inspect.getattr_static(cls, name)
                 if not hasattr(value, "__get__"):
@@ -112,7 +112,7 @@ def guarded_class(cls: type[AnyProvider]) -> type[Guarded]:
     return made
 
 
-def _kind(cls: type, name: str) -> str:
+def kind_of(cls: type, name: str) -> str:
     """Tell how an operation answers: what its family says of it holds for every type."""
     kind = "plain"
     for base in reversed(cls.__mro__):

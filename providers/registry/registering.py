@@ -100,6 +100,7 @@ class Registering(Lifecycle[ProviderT]):
             on_failure=self._tell_failure,
             on_transition=self._tell_transition,
             clock=clock,
+            siblings=self,
         )
         self._reserved: dict[str, str] = {}
         self._hooks: tuple[InitHook, ...] = ()

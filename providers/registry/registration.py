@@ -49,8 +49,8 @@ class Registration:
     """One provider: its name, type, config, who registered it, and what stands for it."""
 
     __slots__ = (
+        "_capabilities",
         "_instances",
-        "capabilities",
         "config",
         "depends_on",
         "family",
@@ -92,7 +92,7 @@ class Registration:
         self.config = config
         self.handle = handle
         self.guard = guard
-        self.capabilities = capabilities
+        self._capabilities = capabilities
         self.source = source
         self.origin = origin
         self.registered_at = registered_at
@@ -105,6 +105,11 @@ class Registration:
         self.metadata: Mapping[str, Any] = settings.metadata
         self.health: HealthRecord | None = None
         self._instances: weakref.WeakValueDictionary[str, Guarded] | None = None
+
+    @property
+    def capabilities(self) -> frozenset[str]:
+        """What it can do; one made of others can do what all of them can."""
+        return self.handle.capabilities if self.members else self._capabilities
 
     @property
     def breaker(self) -> CircuitBreaker | None:

@@ -9,8 +9,15 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from ...settings import Settings, load_settings
 from ..families import STORAGE
-from ..registry import ProviderRegistry, ProviderType, default_types
+from ..registry import (
+    LoadReport,
+    ProviderDiscovery,
+    ProviderRegistry,
+    ProviderType,
+    default_types,
+)
 from ..registry.validation import validated_config
 from . import types as _types  # its rows
 from .base import StorageProvider
@@ -23,6 +30,8 @@ __all__ = [
     "get_provider_metadata",
     "get_storage_class",
     "get_supported_providers",
+    "initialize_storage",
+    "load_plugin_providers",
     "register_builtin_providers",
     "storage_registry",
     "validate_config",
@@ -30,6 +39,7 @@ __all__ = [
 
 _lock = threading.Lock()
 _registries: list[ProviderRegistry[StorageProvider[Any]]] = []
+_discoveries: list[ProviderDiscovery] = []
 _built_in = _types.STORAGE_TYPES
 
 
@@ -120,6 +130,50 @@ async def register_builtin_providers(
         if row.embedded:
             await registry.register(row.name, source="builtin")
     registry.set_default(STORAGE.fallback)
+
+
+async def load_plugin_providers(path: Path, settings: Settings | None = None) -> LoadReport:
+    """
+    Load the plugins of a folder, and register the storages they bring in the process-wide registry.
+
+    Their types are known from then on. A plugin runs only if it is allowed and pinned.
+
+    Args:
+        path: The folder of plugins.
+        settings: Say which plugins are allowed; those of the environment when not given.
+
+    Returns:
+        What became of each plugin and provider; one that fails never ends the rest.
+    """
+    settings = settings or load_settings()
+    with _lock:
+        if not _discoveries:  # kept, since it knows which plugins are in use
+            _discoveries.append(
+                ProviderDiscovery(lambda: {STORAGE.name: storage_registry()}, settings)
+            )
+    (discovery,) = _discoveries
+    discovery.settings = settings
+    return await discovery.discover_from_plugins(path)
+
+
+async def initialize_storage(settings: Settings | None = None) -> LoadReport:
+    """
+    Register the built-in storages and then those of plugins, in the process-wide registry.
+
+    Args:
+        settings: Name the folder of plugins (``registry.discovery.plugin_path``), if there is one;
+            those of the environment when not given.
+
+    Returns:
+        What became of each plugin and its providers.
+
+    Raises:
+        AlreadyExistsError: The built-in storages are registered.
+    """
+    settings = settings or load_settings()
+    await register_builtin_providers()
+    path = settings.registry.discovery.plugin_path
+    return LoadReport() if path is None else await load_plugin_providers(path, settings)
 
 
 async def create_storage(

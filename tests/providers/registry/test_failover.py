@@ -8,7 +8,6 @@ import io
 import logging
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -137,7 +136,6 @@ async def registry(
         settings=RegistrySettings(circuit_breaker=breaker, health=HEALTH),
         clock=clock,
     )
-    made._builder = replace(made._builder, siblings=made)
     yield made
     await made.dispose_all()
 

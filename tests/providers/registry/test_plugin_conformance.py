@@ -7,9 +7,9 @@ from typing import Any, ClassVar
 
 import pytest
 from pydantic import BaseModel
-from tests.providers.registry.plugin_samples import copy_example, loader, write_plugin
 
 from purveyor.testing.conformance import StorageConformance
+from tests.providers.registry.plugin_samples import copy_example, loader, write_plugin
 
 FOLDER_PLUGIN = """
 from pathlib import Path

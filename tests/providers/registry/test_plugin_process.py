@@ -20,12 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.providers.registry.plugin_samples import (
-    copy_example,
-    provider_class,
-    storage,
-    write_plugin,
-)
 
 from purveyor.providers.registry import (
     ConnectionFailedError,
@@ -47,6 +41,12 @@ from purveyor.providers.storage import (
     StorageConnectionError,
     StorageError,
     StorageTimeoutError,
+)
+from tests.providers.registry.plugin_samples import (
+    copy_example,
+    provider_class,
+    storage,
+    write_plugin,
 )
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="limits of Linux")

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, Self
 
 import pytest
-from tests.providers.registry.plugin_samples import provider_class, storage, write_plugin
 
 from purveyor.providers.registry import ImportFailedError, InvalidConfigError
 from purveyor.providers.registry.plugins.calls import PluginCalls
@@ -24,6 +23,7 @@ from purveyor.providers.registry.plugins.launch import Mask
 from purveyor.providers.registry.plugins.wire import CHUNK, Kind, Wire
 from purveyor.providers.registry.plugins.worker import Worker, _told
 from purveyor.providers.storage import ObjectNotFoundError, StorageError
+from tests.providers.registry.plugin_samples import provider_class, storage, write_plugin
 
 BODY = """
 async def put(self, key, data, **_):

@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 from pydantic import SecretStr
-from tests.providers.registry.plugin_samples import copy_example, loader, storage, write_plugin
 
 from purveyor.providers.registry import (
     ImportFailedError,
@@ -23,6 +22,7 @@ from purveyor.providers.registry import (
 from purveyor.providers.registry.plugins import PluginLoader, PluginState
 from purveyor.providers.registry.plugins.importing import uninstall
 from purveyor.settings.branches import PluginSettings
+from tests.providers.registry.plugin_samples import copy_example, loader, storage, write_plugin
 
 MARK = "purveyor_test_plugin_ran"
 

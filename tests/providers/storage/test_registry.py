@@ -40,8 +40,8 @@ from purveyor.providers.storage.s3 import S3Config, S3Storage
 
 @pytest.mark.requirement("S0.8", "S0.13", "S0.25", "S0.28", "S0.33", "S0.37", "S0.57")
 def test_the_supported_providers_are_those_there_are() -> None:
-    assert get_supported_providers() == ["filesystem", "s3", "sqlite"]
-    assert get_supported_providers("ai") == []
+    assert get_supported_providers() == ["failover", "filesystem", "s3", "sqlite"]
+    assert get_supported_providers("ai") == ["failover"]
 
 
 @pytest.mark.requirement("S0.3", "S0.6", "S0.33")
@@ -64,14 +64,14 @@ def test_a_type_has_a_storage_class() -> None:
 
 @pytest.mark.requirement("S0.35")
 def test_an_unknown_type_is_refused_with_those_there_are() -> None:
-    with pytest.raises(NotFoundError, match=r"Unknown storage provider: s3x\..*: s3, filesystem"):
+    with pytest.raises(NotFoundError, match=r"Unknown storage provider: s3x\..*: s3, failover, filesystem"):
         get_config_class("s3x")
 
 
 @pytest.mark.requirement("S0.18", "S0.27")
 def test_all_providers_come_with_what_they_say_of_themselves() -> None:
     providers = get_all_providers()
-    assert list(providers) == ["filesystem", "sqlite", "s3"]
+    assert sorted(providers) == ["failover", "filesystem", "s3", "sqlite"]
     assert providers["s3"].description.startswith("Amazon S3")
     assert "remote-storage" in providers["s3"].capabilities
 
@@ -112,7 +112,7 @@ def test_importing_the_package_makes_the_types_known_and_imports_no_library() ->
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
-    assert done.stdout.splitlines() == ["filesystem s3 sqlite", "False False"]
+    assert done.stdout.splitlines() == ["failover filesystem s3 sqlite", "False False"]
 
 
 @pytest.mark.requirement("S0.20", "S0.40", "S0.65")
