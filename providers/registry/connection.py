@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import functools
 import inspect
 import threading
@@ -15,7 +16,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
-from .daemon import in_daemon_thread
+from .daemon import in_daemon_thread, leave_behind, within
 from .errors import (
     ConnectionFailedError,
     CreationFailedError,
@@ -72,6 +73,7 @@ class Connection:
         "__weakref__",
         "_connecting",
         "_connector",
+        "_ending",
         "_lock",
         "_owner",
         "_unclosed",
@@ -97,6 +99,7 @@ class Connection:
         self._owner: asyncio.AbstractEventLoop | None = None
         self._connecting: asyncio.Future[None] | None = None
         self._connector: asyncio.Task[None] | None = None
+        self._ending: concurrent.futures.Future[None] | None = None
         self._unclosed: Callable[[], object] | None = None
         self._lock = threading.Lock()
 
@@ -224,6 +227,8 @@ class Connection:
     def _settle(self, done: asyncio.Future[None], task: asyncio.Task[None]) -> None:
         """Tell those who wait for a connection what became of it."""
         error = asyncio.CancelledError() if task.cancelled() else task.exception()
+        if done.done():  # disposed meanwhile
+            return
         if error is None:
             done.set_result(None)
         else:
@@ -292,42 +297,71 @@ class Connection:
 
     async def dispose(self) -> None:
         """
-        Close the instance for good; a second call does nothing.
+        Close the instance for good; a second call waits for the first, and does nothing.
 
         Runs on the event loop the instance belongs to, whichever calls.
 
         Raises:
             Exception: What the provider's own closing raised; it counts as disposed all the same.
-            TimeoutError: Closing took longer than ``dispose_timeout``.
+            OperationTimeoutError: Closing took longer than ``dispose_timeout``.
         """
+        mine: concurrent.futures.Future[None] = concurrent.futures.Future()
         with self._lock:
             ready = self.status is Status.READY
             self.status = Status.DISPOSED
-            self.loop = self._connecting = None
+            self.loop = None
+            connecting, self._connecting = self._connecting, None
             instance, self.instance = self.instance, None
             owner, self._owner = self._owner, None
             connector, self._connector = self._connector, None
             self._forget_unclosed()
-        if connector is not None:
-            end = functools.partial(self._abandon, connector)
-        elif ready and instance is not None:
-            end = functools.partial(self._close, instance)
-        else:
-            return
-        if owner is get_running_loop():
-            await end()
-        elif owner is not None and owner.is_running():
-            await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(end(), owner))
+            first = self._ending
+            self._ending = first or mine
+        try:
+            if connector is not None and connecting is not None:
+                end = functools.partial(self._abandon, connector, connecting)
+            elif ready and instance is not None:
+                end = functools.partial(self._close, instance)
+            else:
+                if first is not None:
+                    await asyncio.wait([asyncio.wrap_future(first)])
+                return
+            if owner is get_running_loop():
+                await end()
+            elif owner is not None and owner.is_running():
+                await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(end(), owner))
+        finally:
+            if first is None:
+                self._ending = None
+                mine.set_result(None)
 
-    async def _abandon(self, connector: asyncio.Task[None]) -> None:
+    async def _abandon(
+        self, connector: asyncio.Task[None], connecting: asyncio.Future[None]
+    ) -> None:
         """End an attempt to connect, which closes what it made."""
         connector.cancel()
-        async with asyncio.timeout(self.blueprint.dispose_timeout):
-            await asyncio.wait([connector])
+        if not connecting.done():  # who waits for it need not wait for its end
+            connecting.set_exception(self.refusal())
+            connecting.exception()
+        try:
+            done, _ = await asyncio.wait([connector], timeout=self.blueprint.dispose_timeout)
+        finally:
+            leave_behind(connector)
+        if not done:
+            raise self._unended()
 
     async def _close(self, instance: AnyProvider) -> None:
-        async with asyncio.timeout(self.blueprint.dispose_timeout):
-            await run_hook(instance._close)
+        hook = instance._close
+        try:
+            await within(self.blueprint.dispose_timeout, run_hook(hook))
+        except TimeoutError as error:
+            if error.args:  # the provider's own
+                raise
+            raise self._unended() from None
+
+    def _unended(self) -> OperationTimeoutError:
+        name, limit = self.blueprint.name, self.blueprint.dispose_timeout
+        return OperationTimeoutError(f"not closed within {limit:g} s", name)
 
     async def _close_quietly(self, instance: AnyProvider) -> None:
         """Close what a failed connection left; its own failure would hide the first one."""

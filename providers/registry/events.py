@@ -264,4 +264,4 @@ class Events:
         """Wait until the coroutine listeners of this event loop have finished."""
         loop = asyncio.get_running_loop()
         if mine := [task for task in self._tasks if task.get_loop() is loop]:
-            await asyncio.gather(*mine)
+            await asyncio.wait(mine)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ...settings import ProviderSettings
 from .candidates import Candidate, Found
 from .daemon import in_daemon_thread
-from .errors import RegistryError
+from .errors import PluginRejectedError, RegistryError
 from .registration import Declaration
 from .report import LoadRow, Outcome
 from .types import ProviderType, ProviderTypes
@@ -61,6 +61,9 @@ class PluginsInUse:
                 await self._take(loader, name, types)
             except RegistryError as error:
                 found.faults.append(_fault(name, f"plugin {name}", error))
+            except OSError as error:  # it is being replaced right now
+                rejected = PluginRejectedError(f"Plugin {name!r} cannot be read: {error.strerror}.")
+                found.faults.append(_fault(name, f"plugin {name}", rejected))
         for (path, name), known in self._plugins.items():
             if path == loader.path:
                 found.candidates += _providers(name, known.loaded)

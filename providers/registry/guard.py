@@ -48,6 +48,7 @@ class Guard:
 
     __slots__ = (
         "_calls_before",
+        "_fresh",
         "_idle_waiters",
         "_leases",
         "_lock",
@@ -87,6 +88,7 @@ class Guard:
         self._calls_before = 0
         self._leases: dict[int, Lease] | None = None
         self._retired: Mapping[Connection, asyncio.Task[None] | None] = _NONE
+        self._fresh: Connection | None = None
         self._swapping: asyncio.Lock | None = None
         self._idle_waiters: list[concurrent.futures.Future[None]] | None = None
         self._lock = threading.Lock()
@@ -109,11 +111,21 @@ class Guard:
     def _connections(self) -> tuple[Connection, ...]:
         return (self.connection, *self._retired)
 
+    def heir(self) -> Any:
+        """Return the last of its successors, which takes its calls; None: it does so itself."""
+        while self.successor is not None and self.successor._guard.successor is not None:
+            self.successor = self.successor._guard.successor  # what is between need not live on
+        return self.successor
+
+    @property
+    def current(self) -> Guard:
+        """The guard that stands for the provider now: this one, or that of the heir."""
+        heir = self.heir()
+        return self if heir is None else heir._guard
+
     def peek(self) -> AnyProvider:
         """Return the instance, built but perhaps not connected; see :meth:`Connection.peek`."""
-        if self.successor is not None:
-            return self.successor._guard.peek()
-        return self.connection.peek()
+        return self.current.connection.peek()
 
     # -- on the way in -------------------------------------------------------------------
 
@@ -149,6 +161,8 @@ class Guard:
 
     async def connect(self) -> Connection:
         """Connect if need be, asking no permission of the breaker; errors as :meth:`enter`."""
+        if self.successor is not None:
+            return await self.current.connect()
         connection = self._claimed()
         era = self.breaker.era or _void
         await connection.connect(functools.partial(self._note, era=era))
@@ -222,10 +236,13 @@ class Guard:
             self._leases[id(lease)] = lease
 
     def remove_lease(self, lease: Lease) -> None:
-        """Forget a lease; forgetting it twice is no error."""
+        """Forget a lease, also one that moved on; forgetting it twice is no error."""
         with self._lock:
             (self._leases or {}).pop(id(lease), None)
-        if self.draining:
+            heir = self.successor
+        if heir is not None:
+            heir._guard.remove_lease(lease)
+        elif self.draining:
             self._wake_if_idle()
 
     @property
@@ -297,35 +314,63 @@ class Guard:
 
     # -- another instance in its place ---------------------------------------------------
 
-    async def swap(self, blueprint: Blueprint) -> None:
+    async def swap(
+        self, fresh: Connection, commit: Callable[[], None], successor: Any = None
+    ) -> bool:
         """
-        Put an instance of ``blueprint`` in the place of the present one; no call fails by it.
+        Put ``fresh`` in the place of the present instance; no call fails by it.
 
         If the present one is in use, the new one is connected and asked for its health first;
         calls under way end on the old one, which is closed after the last of them.
 
+        Args:
+            fresh: What takes its place.
+            commit: Called when it does; what it raises leaves everything as it was.
+            successor: The handle of ``fresh``, if that is of another type: it takes all further
+                calls, and the leases.
+
+        Returns:
+            False if another successor was faster: nothing has changed.
+
         Raises:
             RegistryError: The new one cannot be connected or is not well: nothing has changed.
         """
-        await self.connection.on_owner(functools.partial(self._swap, blueprint))
+        return await self.connection.on_owner(
+            functools.partial(self._swap, fresh, commit, successor)
+        )
 
-    async def _swap(self, blueprint: Blueprint) -> None:
+    async def _swap(self, fresh: Connection, commit: Callable[[], None], successor: Any) -> bool:
         if self._swapping is None:
             self._swapping = asyncio.Lock()
         async with self._swapping:
-            fresh = Connection(blueprint)
-            if self.status in (Status.READY, Status.INITIALIZING):
-                fresh.claim()
-                try:
+            if self.successor is not None:
+                return False
+            in_use = self.status in (Status.READY, Status.INITIALIZING)
+            try:
+                if in_use:
+                    self._fresh = fresh
+                    fresh.claim()
                     await fresh.connect(lambda _: None)
                     await self._prove(fresh)
-                    self._replace(fresh)
-                except BaseException:
-                    await fresh.dispose()
-                    raise
-                self.breaker.reset("a renewed instance answers")
-            else:
+                    if Status.DISPOSED in (fresh.status, self.status):  # meanwhile
+                        raise fresh.refusal()
+                elif self.status is Status.DISPOSED:
+                    fresh.status = Status.DISPOSED
+                if successor is not None and self.draining and fresh.status is not Status.DISPOSED:
+                    raise self.connection.refusal()  # it would outlive what is being stopped
+                commit()
+            except BaseException:
+                await fresh.dispose()
+                raise
+            finally:
+                self._fresh = None
+            if successor is None:
                 self._replace(fresh)
+            else:
+                self._hand_over(successor)
+            if in_use:
+                self.breaker.reset("a renewed instance answers")
+            return True
 
     async def _prove(self, fresh: Connection) -> None:
         """Make sure that a new instance is well."""
@@ -344,25 +389,30 @@ class Guard:
             ) from error
 
     def _replace(self, fresh: Connection) -> None:
-        old = self.connection
-        with self._lock:
-            if old.status is Status.DISPOSED:
-                if fresh.status is Status.READY:  # disposed while the new one was made
-                    raise old.refusal()
-                fresh.status = Status.DISPOSED
-            self.connection = fresh
-            self._retired = {**self._retired, old: None}
+        old, guard = self.connection, self.current
+        guard._retired = {**guard._retired, old: None}
+        self.connection = fresh
         if self.draining:
             fresh.watch(self._wake_if_idle)
-        end_if_idle = functools.partial(self._end_if_idle, old)
-        old.watch(end_if_idle)
-        end_if_idle()
+        old.watch(functools.partial(self._end_if_idle, old))
+        self._end_if_idle(old)
+
+    def _hand_over(self, successor: Any) -> None:
+        heir: Guard = successor._guard
+        ended = Connection(self.connection.blueprint)
+        ended.status = Status.DISPOSED
+        with self._lock:
+            heir._leases, self._leases = self._leases, None
+            self.successor = successor
+        heir._retired, self._retired = self._retired, _NONE
+        self._replace(ended)
 
     def _end_if_idle(self, old: Connection) -> None:
-        if old.in_flight == 0 and self._retired.get(old, _void) is None:
+        guard = self.current
+        if old.in_flight == 0 and guard._retired.get(old, _void) is None:
             task = asyncio.get_running_loop().create_task(self._end(old), name=f"close {self.name}")
-            self._retired = {**self._retired, old: task}
-        self._wake_if_idle()
+            guard._retired = {**guard._retired, old: task}
+        guard._wake_if_idle()
 
     async def _end(self, old: Connection) -> None:
         try:
@@ -374,34 +424,31 @@ class Guard:
                 type(error).__name__,
                 error,
             )
-        self._calls_before += old.calls
-        self._retired = {one: task for one, task in self._retired.items() if one is not old}
-
-    async def hand_over(self, handle: Any) -> None:
-        """Let ``handle``, of another type, take all further calls, and the leases."""
-
-        async def begin() -> None:
-            self.successor = handle
-            with self._lock:
-                leases, self._leases = self._leases, None
-            for lease in (leases or {}).values():
-                lease.move_to(handle._guard)
-            ended = Connection(self.connection.blueprint)
-            ended.status = Status.DISPOSED
-            self._replace(ended)
-
-        await self.connection.on_owner(begin)
+        guard = self.current
+        guard._calls_before += old.calls
+        guard._retired = {one: task for one, task in guard._retired.items() if one is not old}
 
     # -- the end -------------------------------------------------------------------------
 
     async def dispose(self) -> None:
-        """Close the instance for good, and those it replaced; see :meth:`Connection.dispose`."""
-        for old, task in self._retired.items():
-            ending = functools.partial(self._end, old)
-            if task is not None:
-                ending = functools.partial(_ended, task)
-            await old.on_owner(ending)
-        await self.connection.dispose()
+        """
+        Close the instance for good, with those it replaced and one that is to replace it.
+
+        Errors as :meth:`Connection.dispose`.
+        """
+        others = [self._end_at_once(old, task) for old, task in self._retired.items()]
+        if self._fresh is not None:
+            others.append(self._end(self._fresh))
+        if others:
+            await asyncio.gather(*others, self.connection.dispose())
+        else:
+            await self.connection.dispose()
+
+    async def _end_at_once(self, old: Connection, task: asyncio.Task[None] | None) -> None:
+        ending = functools.partial(self._end, old)
+        if task is not None:
+            ending = functools.partial(_ended, task)
+        await old.on_owner(ending)
 
     # -- asked for on purpose ------------------------------------------------------------
 
@@ -447,11 +494,6 @@ class Lease:
         self._guard = guard
         if guard is not None:
             guard.add_lease(self)
-
-    def move_to(self, guard: Guard) -> None:
-        """Keep another provider from being removed instead, which took the place of this one."""
-        self._guard = guard
-        guard.add_lease(self)
 
     def release(self) -> None:
         """End the lease; ending it twice is no error."""

@@ -52,14 +52,14 @@ class Guarded:
 
     async def dispose(self) -> None:
         """Wait for nothing, close, and refuse further operations."""
-        await self._guard.dispose()
+        await self._guard.current.dispose()
 
     async def check_health(self) -> HealthStatus | None:
         """Ask the backend one cheap question; raises the family's error if it is not well."""
-        return await self._guard.check_health()
+        return await self._guard.current.check_health()
 
     def __repr__(self) -> str:
-        guard = self._guard
+        guard = self._guard.current
         return f"<{type(self).__name__} {guard.name!r} {guard.status}>"
 
     def __reduce__(self) -> NoReturn:
@@ -139,8 +139,8 @@ def _coroutine(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         connection = guard.connection
         era = guard.breaker.era
         if era is None or connection.loop is not get_running_loop():
-            if guard.successor is not None:
-                return await getattr(guard.successor, name)(*args, **kwargs)
+            if (heir := guard.heir()) is not None:
+                return await getattr(heir, name)(*args, **kwargs)
             connection, era = await guard.enter()
         instance = connection.instance
         connection.in_flight += 1
@@ -174,8 +174,8 @@ def _stream(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         connection = guard.connection
         era = guard.breaker.era
         if era is None or connection.loop is not get_running_loop():
-            if guard.successor is not None:
-                async with aclosing(getattr(guard.successor, name)(*args, **kwargs)) as items:
+            if (heir := guard.heir()) is not None:
+                async with aclosing(getattr(heir, name)(*args, **kwargs)) as items:
                     async for item in items:
                         yield item
                 return
@@ -221,8 +221,8 @@ def _plain(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         instance = guard.connection.instance
         era = guard.breaker.era
         if era is None or instance is None:
-            if guard.successor is not None:
-                return getattr(guard.successor, name)(*args, **kwargs)
+            if (heir := guard.heir()) is not None:
+                return getattr(heir, name)(*args, **kwargs)
             instance, era = guard.enter_plain()
         try:
             answer = function(instance, *args, **kwargs)

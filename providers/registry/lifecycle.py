@@ -10,7 +10,13 @@ from typing import Any, TypeVar
 from ...settings import RegistrySettings
 from .checking import Checking
 from .dependencies import needed_by, refuse_cycle
-from .errors import InUseError, NotFoundError, RegistryError, ShuttingDownError
+from .errors import (
+    ConnectionFailedError,
+    InUseError,
+    NotFoundError,
+    RegistryError,
+    ShuttingDownError,
+)
 from .guard import Guard
 from .metadata import Status
 from .monitor import HealthMonitor
@@ -67,6 +73,7 @@ class Lifecycle(Checking[ProviderT]):
     async def start(self, name: str) -> None:
         """Connect a provider and watch its health from now on; errors as :meth:`initialize`."""
         await self.initialize(name)
+        self._refuse_closed(name)  # it may be shutting down since
         self.start_health_monitoring(name)
 
     async def stop(self, name: str, *, timeout: float | None = None) -> list[str]:
@@ -214,11 +221,19 @@ class Lifecycle(Checking[ProviderT]):
         ]
         return LoadReport((*(await asyncio.gather(*map(one, good))), *rows))
 
-    async def _prepare(self, name: str) -> None:
-        """Start what a provider depends on."""
-        for key in self._keys(self._find(name).depends_on):
-            registry, other = self._owner_of(key)
-            await registry.initialize(other)
+    async def _prepare(self, name: str, depends_on: Iterable[str] | None = None) -> None:
+        """Start what a provider depends on; what its registration says when not given."""
+        for key in self._keys(self._find(name).depends_on if depends_on is None else depends_on):
+            try:
+                registry, other = self._owner_of(key)
+                await registry.initialize(other)
+            except RegistryError as error:
+                kind = NotFoundError if isinstance(error, NotFoundError) else ConnectionFailedError
+                raise kind(
+                    f"Cannot connect provider {name!r}: it depends on {key}: {error.message}",
+                    name,
+                    {"depends_on": key, "cause": error.code},
+                ) from error
 
     def _key(self, name: str) -> str:
         return f"{self.family.name}:{name}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
 from typing import Any, Literal, TypeVar
@@ -18,6 +18,7 @@ from .errors import (
     HookFailedError,
     InUseError,
     InvalidStateError,
+    NotFoundError,
     RegistrationFailedError,
     RegistryError,
     ShuttingDownError,
@@ -230,7 +231,7 @@ class Registering(Lifecycle[ProviderT]):
             if self._registrations.get(name) is not registration:
                 raise self._not_found(name)
             del self._registrations[name], self.handles[name]
-            self._declared.pop(name, None)
+            declaration = self._declared.pop(name, None)
             self._version += 1
             self._reserved[name] = registration.origin  # nobody takes the name before it is free
             was_default = self._default == name
@@ -251,6 +252,8 @@ class Registering(Lifecycle[ProviderT]):
                         guard.resume()
                         with self._lock:
                             self._insert(registration)
+                            if declaration is not None:
+                                self._declared[name] = declaration
                             self._default = name if was_default else self._default
                 if not drained:
                     raise self._in_use(registration)
@@ -300,8 +303,13 @@ class Registering(Lifecycle[ProviderT]):
         if declaration is None or not declaration.settings.enabled:
             raise self._not_found(name)
         built = self._built(name, declaration)
-        with suppress(AlreadyExistsError):  # another thread was faster, with the same settings
+        try:
             self._publish(built, declaration)
+        except (AlreadyExistsError, NotFoundError):
+            # Another thread was faster: it registered it, or declared it anew.
+            known = self._declared.get(name)
+            if name not in self._registrations and (known is None or known is declaration):
+                raise
         return self._registrations.get(name) or self._resolve(name)
 
     def _built(self, name: str, declaration: Declaration) -> Registration:

@@ -13,7 +13,6 @@ from .build import Config, settings_of
 from .errors import AlreadyExistsError, InvalidConfigError, RegistryError
 from .events import EventT, LeaseDenied, Listener, ProviderReloaded
 from .guard import Lease
-from .metadata import Status
 from .registering import Registering
 from .registration import Declaration, Registration, calling_place
 from .report import Outcome
@@ -83,29 +82,34 @@ class ProviderRegistry(Registering[ProviderT]):
             raise self._not_found(name)
         self._refuse_cycle(after)
         same_class = after.handle.__class__ is before.handle.__class__
-        keep = keep and (before.config, before.depends_on) == (after.config, after.depends_on)
+
+        def commit() -> None:
+            with self._lock:
+                self._refuse_closed(name)
+                now = self._registrations.get(name)
+                if now is None or now.guard is not guard:  # unregistered meanwhile
+                    raise self._not_found(name)
+                after._instances = now._instances
+                if same_class:
+                    after.stand_for(now)
+                self._insert(after)
+
+        if (
+            keep
+            and same_class
+            and (before.config, before.depends_on)
+            == (
+                after.config,
+                after.depends_on,
+            )
+        ):
+            commit()
+        elif not await guard.swap(fresh.connection, commit, None if same_class else after.handle):
+            await self._renew(self._find(name), after)  # it has become of another type
+            return
         if same_class:
-            if not keep:
-                await guard.swap(fresh.connection.blueprint)
             guard.timeout = after.settings.timeout
             guard.breaker.configure(fresh.breaker.settings)
-            after.stand_for(before)
-        elif guard.status in (Status.READY, Status.INITIALIZING):
-            try:
-                await fresh.check_health()
-            except BaseException:
-                await fresh.dispose()
-                raise
-        with self._lock:
-            gone = self._closed or self._registrations.get(name) is None
-            if not gone:
-                self._insert(after)
-        if gone:  # unregistered meanwhile, or shut down
-            await fresh.dispose()
-            self._refuse_closed(name)
-            raise self._not_found(name)
-        if not same_class:
-            await guard.hand_over(after.handle)
         self._watch_again(name)
         logger.info("Reloaded %s provider: %s", self.family.name, name)
         if self.events.wanted(ProviderReloaded):

@@ -8,7 +8,9 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from time import monotonic
 
+from .daemon import leave_behind
 from .dependencies import Needs
+from .errors import OperationTimeoutError
 from .guard import Guard
 
 __all__ = ["ShutdownReport", "dispose_all"]
@@ -80,13 +82,16 @@ async def dispose_all(
         if late:  # one turn of the loop for those who heed the cancellation
             _, deaf = await asyncio.wait(late, timeout=0.1)
             for task in deaf:
-                _leave_behind(task)
+                leave_behind(task)
     for task, guard in tasks.items():
         name = _key(guard)
         if not task.done() or task.cancelled():
             report.abandoned[name] = f"not closed within {timeout:g} s"
             logger.error("Provider %s was abandoned: not closed within %g s", name, timeout)
-        elif error := task.exception():
+        elif isinstance(error := task.exception(), OperationTimeoutError):
+            report.abandoned[name] = error.message
+            logger.error("Provider %s was abandoned: %s", name, error.message)
+        elif error is not None:
             report.failed[name] = f"{type(error).__name__}: {error}"
             logger.error("Closing provider %s failed: %s: %s", name, type(error).__name__, error)
         else:
@@ -107,13 +112,3 @@ def _dependents(keys: Collection[str], needs: Needs) -> Mapping[str, list[str]]:
             if needed in keys:
                 found.setdefault(needed, []).append(key)
     return found
-
-
-def _leave_behind(task: asyncio.Task[None]) -> None:
-    """
-    Let the event loop end without a task that heeds no cancellation.
-
-    ``asyncio.run`` would wait for it as long as it likes.
-    """
-    asyncio._unregister_task(task)  # type: ignore[attr-defined]
-    task._log_destroy_pending = False  # type: ignore[attr-defined]

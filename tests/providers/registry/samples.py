@@ -134,6 +134,17 @@ class Gate:
         await self.opened.wait()
 
 
+def deaf(gate: Gate) -> Hook:
+    """Return a hook that waits at ``gate``, whoever cancels it."""
+
+    async def hook() -> None:
+        while not gate.opened.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await gate()
+
+    return hook
+
+
 def raising(error: BaseException) -> Hook:
     """Return a hook that raises ``error``."""
 

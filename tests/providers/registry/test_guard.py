@@ -340,6 +340,7 @@ class TestDisposing:
             gate.opened.set()
         with pytest.raises(InvalidStateError):
             await call
+        await turns()
         assert backend.closes == 1
 
     async def test_while_a_call_is_in_flight_lets_it_end_by_itself(
