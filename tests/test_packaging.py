@@ -111,3 +111,11 @@ class TestInstalledWithoutExtras:
             "error: the command line needs an extra: 'typer' is not installed. Install it with: "
             "pip install 'purveyor[cli]'"
         ]
+
+
+def test_every_surviving_mutant_is_explained_in_the_documents() -> None:
+    root = Path(__file__).parent.parent
+    reasons = tomllib.loads((root / "tests" / "mutation.toml").read_text(encoding="utf-8"))
+    page = (root / "docs" / "mutation.md").read_text(encoding="utf-8")
+    for mutant, reason in reasons.items():
+        assert f"| `{mutant.removeprefix('breaker.py: ')}` | {reason} |" in page

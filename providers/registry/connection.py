@@ -207,6 +207,8 @@ class Connection:
                 self.status = Status.READY
                 self.loop = None if self.watched is not None else self._owner
                 self._unclosed = weakref.finalize(self, _warn, blueprint.name, blueprint.family)
+        except GeneratorExit:  # left behind, and its event loop is gone: nothing can be awaited
+            raise
         except BaseException as error:  # cancellation too must free what was made
             try:
                 if instance is not None:

@@ -476,7 +476,13 @@ _void = Era((), 0.0)
 
 
 async def _ended(task: asyncio.Task[None]) -> None:
-    await asyncio.wait([task])
+    """Wait for a closing under way; cut it short when there is no time for that."""
+    try:
+        await asyncio.wait([task])
+    except asyncio.CancelledError:
+        task.cancel()
+        await asyncio.wait([task])
+        raise
 
 
 class Lease:

@@ -64,7 +64,8 @@ def test_a_type_has_a_storage_class() -> None:
 
 @pytest.mark.requirement("S0.35")
 def test_an_unknown_type_is_refused_with_those_there_are() -> None:
-    with pytest.raises(NotFoundError, match=r"Unknown storage provider: s3x\..*: s3, failover, filesystem"):
+    told = r"Unknown storage provider: s3x\..*: s3, failover, filesystem"
+    with pytest.raises(NotFoundError, match=told):
         get_config_class("s3x")
 
 
