@@ -55,7 +55,7 @@ class Builder:
     home: Path
     settings: Callable[[], RegistrySettings]
     lookup: Callable[[str], Any]
-    prepare: Callable[[str], Awaitable[None]]
+    prepare: Callable[[str, Iterable[str]], Awaitable[None]]
     on_failure: Callable[[Guard, RegistryError], None]
     on_transition: Callable[[CircuitBreaker, Transition], None]
     clock: Callable[[], float]
@@ -208,7 +208,9 @@ class Builder:
         build: Callable[[Any], AnyProvider] = row.loaded_class
         if issubclass(row.loaded_class, Composite):
             build = functools.partial(_composed, row.loaded_class, name, self.lookup, self.siblings)
-        prepare = functools.partial(self.prepare, name) if settings.depends_on else None
+        prepare = None
+        if settings.depends_on:
+            prepare = functools.partial(self.prepare, name, settings.depends_on)
         return self._blueprint(name, build, config, prepare)
 
     def _blueprint(

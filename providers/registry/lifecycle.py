@@ -221,9 +221,9 @@ class Lifecycle(Checking[ProviderT]):
         ]
         return LoadReport((*(await asyncio.gather(*map(one, good))), *rows))
 
-    async def _prepare(self, name: str, depends_on: Iterable[str] | None = None) -> None:
-        """Start what a provider depends on; what its registration says when not given."""
-        for key in self._keys(self._find(name).depends_on if depends_on is None else depends_on):
+    async def _prepare(self, name: str, depends_on: Iterable[str]) -> None:
+        """Start what a provider depends on."""
+        for key in self._keys(depends_on):
             try:
                 registry, other = self._owner_of(key)
                 await registry.initialize(other)

@@ -200,7 +200,7 @@ class TestTheWait:
         clock.advance(100.0)
         wait = refused(breaker).retry_after
         assert wait == breaker.retry_after == 200.0
-        clock.advance(wait)
+        clock.advance(wait or 0.0)
         assert breaker.admit()
 
     def test_it_turns_half_open_on_a_call_and_not_by_itself(

@@ -9,7 +9,7 @@ import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -188,7 +188,7 @@ class TestOpening:
         self, registry: ProviderRegistry[Any], sample: Sample
     ) -> None:
         await one_failure(sample)
-        async with aclosing(sample.items()) as items:
+        async with aclosing(cast(Any, sample.items())) as items:
             await anext(items)
             assert failures(registry) == 1
             async for _ in items:
@@ -296,7 +296,7 @@ class TestWhatCounts:
             with pytest.raises(KeyboardInterrupt):
                 sample.plain(interrupted)
         else:
-            async with aclosing(sample.items()) as items:
+            async with aclosing(cast(Any, sample.items())) as items:
                 await anext(items)
 
     async def test_a_stream_that_was_dropped_gives_its_slot_back_once_collected(

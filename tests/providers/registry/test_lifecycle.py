@@ -579,3 +579,14 @@ class TestForgotten:
         assert named == ([] if end else ["connected", "swapped"])
         assert all("ResourceWarning: The storage provider" in line for line in told)
         assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("start", ["ready", "test"])
+async def test_a_provider_started_while_it_is_registered_starts_what_it_needs(
+    registry: Registry, backend: Backend, start: Any
+) -> None:
+    await registry.register("base", {"type": "sample", "backend": backend})
+    top = {"type": "sample", "depends_on": "base"}
+    await registry.register("top", top, start=start)
+    assert backend.connects == 1
+    await registry.dispose_all()

@@ -210,7 +210,8 @@ class TestNewInstance:
         sample = await started(registry, backend, label="one")
         await registry.get_provider_health("sample")
         before = registry.info("sample")
-        new = Backend(**{fault: raising(BackendError("refused"))})
+        refused: dict[str, Any] = {fault: raising(BackendError("refused"))}
+        new = Backend(**refused)
         with pytest.raises(ConnectionFailedError, match="refused"):
             await registry.reload("sample", {"type": type_name, "backend": new})
         assert registry.info("sample") == before
@@ -234,7 +235,8 @@ class TestNewInstance:
         self, registry: Registry, backend: Backend, type_name: str, fault: str
     ) -> None:
         sample = await started(registry, backend)
-        new = Backend(**{fault: Gate()})
+        silent: dict[str, Any] = {fault: Gate()}
+        new = Backend(**silent)
         with pytest.raises(RegistryError, match=r"within 0\.02 s"):
             await registry.reload("sample", {"type": type_name, "backend": new})
         assert new.log == ["connect", "close"]
