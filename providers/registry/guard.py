@@ -306,10 +306,14 @@ class Guard:
             return waiter.done() and not waiter.cancelled()
         return True
 
-    def resume(self) -> None:
-        """Take work again after :meth:`drain`, or after :meth:`dispose` as if never used."""
+    def stop_draining(self) -> None:
+        """Take work again after :meth:`drain`; what was disposed before stays so."""
         self.draining = False
         self.connection.watch(None)
+
+    def resume(self) -> None:
+        """Take work again after :meth:`drain`, or after :meth:`dispose` as if never used."""
+        self.stop_draining()
         self.connection.revive()
 
     # -- another instance in its place ---------------------------------------------------

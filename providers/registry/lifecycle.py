@@ -190,7 +190,7 @@ class Lifecycle(Checking[ProviderT]):
             return
         self.stop_health_monitoring(name)
         if not await guard.drain(timeout):
-            guard.resume()
+            guard.stop_draining()
             holders = ", ".join(registration.holders())
             raise InUseError(
                 f"Provider {name} was not stopped: after {timeout:g} s it is still used by "

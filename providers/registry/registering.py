@@ -249,7 +249,7 @@ class Registering(Lifecycle[ProviderT]):
                     drained = await guard.drain(limit)
                 finally:
                     if not drained:  # too late, or cancelled: it stays as it was
-                        guard.resume()
+                        guard.stop_draining()
                         with self._lock:
                             self._insert(registration)
                             if declaration is not None:

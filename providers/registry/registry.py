@@ -132,7 +132,7 @@ class ProviderRegistry(Registering[ProviderT]):
         """
         known = self._declared.get(name)
         registration = self._registrations.get(name)
-        if registration is not None and known is None:
+        if registration is not None and not self._is_declared(name):
             self._refuse_taken(name, declaration.origin)
         if not declaration.settings.enabled:
             removed = registration is not None and await self.withdraw(name)
@@ -176,7 +176,7 @@ class ProviderRegistry(Registering[ProviderT]):
             self._tell_removed(name)
             return True
         declaration = self._declared.get(name)
-        if declaration is None or name not in self._registrations:
+        if declaration is None or not self._is_declared(name) or name not in self._registrations:
             return self._declared.pop(name, None) is not None
         try:
             await self.unregister(name, mode="drain")
@@ -210,10 +210,12 @@ class ProviderRegistry(Registering[ProviderT]):
         Raises:
             NotFoundError: There is no such provider.
         """
-        if name is not None and not self.has(name):
+        with self._lock:  # or it could be unregistered between the question and the answer
+            there = name is None or self.has(name)
+            if there:
+                self._default = name
+        if name is not None and not there:
             raise self._not_found(name)
-        with self._lock:
-            self._default = name
 
     def declare_default(self, name: str | None) -> None:
         """Take what settings say of the default provider, which need not be there yet."""
