@@ -62,8 +62,8 @@ class Connection:
     One instance, from building to closing. It belongs to the event loop that first used it.
 
     ``loop`` is the event loop on which the instance is ready, and None whenever a call has to
-    be looked at more closely. ``in_flight`` counts the calls under way; ``watched`` is called
-    as each of them ends, where somebody waits for the last.
+    be looked at more closely. ``started`` and ``ended`` count calls; ``watched`` is called as
+    each of them ends, where somebody waits for the last.
 
     Args:
         blueprint: What to make the instance from.
@@ -78,11 +78,11 @@ class Connection:
         "_owner",
         "_unclosed",
         "blueprint",
-        "calls",
-        "in_flight",
+        "ended",
         "instance",
         "last_error",
         "loop",
+        "started",
         "status",
         "watched",
     )
@@ -91,8 +91,8 @@ class Connection:
         self.blueprint = blueprint
         self.loop: asyncio.AbstractEventLoop | None = None
         self.instance: AnyProvider | None = None
-        self.in_flight = 0
-        self.calls = 0
+        self.started = 0
+        self.ended = 0
         self.watched: Callable[[], None] | None = None
         self.status = Status.REGISTERED
         self.last_error: str | None = None
@@ -102,6 +102,11 @@ class Connection:
         self._ending: concurrent.futures.Future[None] | None = None
         self._unclosed: Callable[[], object] | None = None
         self._lock = threading.Lock()
+
+    @property
+    def in_flight(self) -> int:
+        """How many calls are under way."""
+        return self.started - self.ended
 
     def peek(self) -> AnyProvider:
         """
@@ -172,7 +177,7 @@ class Connection:
                 mine = self._connecting = get_running_loop().create_future()
                 self.status = Status.INITIALIZING
             connecting = self._connecting
-            self.in_flight += 1  # who waits for the connection uses the instance already
+            self.started += 1  # who waits for the connection uses the instance already
         if mine is not None:
             # A task of its own: one caller's cancellation must not fail all who wait with it.
             self._connector = get_running_loop().create_task(
@@ -184,7 +189,7 @@ class Connection:
             if self.instance is None:  # disposed before those who waited could go on
                 raise self.refusal()
         finally:
-            self.in_flight -= 1
+            self.started -= 1
             if self.watched is not None:  # not at once: the call that waited counts itself first
                 get_running_loop().call_soon(self.watched)
 

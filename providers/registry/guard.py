@@ -101,7 +101,7 @@ class Guard:
     @property
     def calls(self) -> int:
         """How many calls have ended."""
-        return self._calls_before + sum(one.calls for one in self._connections())
+        return self._calls_before + sum(one.ended for one in self._connections())
 
     @property
     def in_flight(self) -> int:
@@ -429,7 +429,7 @@ class Guard:
                 error,
             )
         guard = self.current
-        guard._calls_before += old.calls
+        guard._calls_before += old.ended
         guard._retired = {one: task for one, task in guard._retired.items() if one is not old}
 
     # -- the end -------------------------------------------------------------------------

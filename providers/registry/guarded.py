@@ -143,10 +143,14 @@ def _coroutine(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
                 return await getattr(heir, name)(*args, **kwargs)
             connection, era = await guard.enter()
         instance = connection.instance
-        connection.in_flight += 1
+        connection.started += 1
         try:
             if guard.timeout is None:
-                answer = await function(instance, *args, **kwargs)
+                # Empty keywords cost as much as the rest of the guard.
+                awaitable = (
+                    function(instance, *args, **kwargs) if kwargs else function(instance, *args)
+                )
+                answer = await awaitable
             else:
                 async with asyncio.timeout(guard.timeout):
                     answer = await function(instance, *args, **kwargs)
@@ -159,8 +163,7 @@ def _coroutine(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
             guard.breaker.release(era)
             raise
         finally:
-            connection.calls += 1
-            connection.in_flight -= 1
+            connection.ended += 1
             if connection.watched is not None:
                 connection.watched()
 
@@ -181,7 +184,7 @@ def _stream(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
                 return
             connection, era = await guard.enter()
         instance = connection.instance
-        connection.in_flight += 1
+        connection.started += 1
         try:
             items: Any = function(instance, *args, **kwargs)
             async with aclosing(items) if hasattr(items, "aclose") else nullcontext():
@@ -204,8 +207,7 @@ def _stream(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
             guard.breaker.release(era)
             raise
         finally:
-            connection.calls += 1
-            connection.in_flight -= 1
+            connection.ended += 1
             if connection.watched is not None:
                 connection.watched()
 

@@ -228,15 +228,17 @@ class Registering(Lifecycle[ProviderT]):
         if mode == "refuse" and (holders or (guard and not await guard.close_to_new_work())):
             raise self._in_use(registration)
         with self._lock:
-            if self._registrations.get(name) is not registration:
-                raise self._not_found(name)
-            del self._registrations[name], self.handles[name]
-            declaration = self._declared.pop(name, None)
-            self._version += 1
-            self._reserved[name] = registration.origin  # nobody takes the name before it is free
-            was_default = self._default == name
+            there = self._registrations.get(name) is registration
+            declaration = self._declared.pop(name, None) if there else None
+            was_default = there and self._default == name
             if was_default:
                 self._default = None
+            if there:
+                del self._registrations[name], self.handles[name]
+                self._version += 1
+                self._reserved[name] = registration.origin  # nobody takes it before it is free
+        if not there:
+            raise self._not_found(name)
         try:
             if mode == "drain" and guard is not None:
                 limit = (
@@ -389,11 +391,13 @@ class Registering(Lifecycle[ProviderT]):
         self._refuse_cycle(registration)
         with self._lock:
             self._refuse_closed(name)
-            if declaration is not None and self._declared.get(name) is not declaration:
-                raise self._not_found(name)  # unregistered while it was being built
-            if name in self._registrations:
-                self._refuse_taken(name, registration.origin)
-            self._insert(registration)
+            wanted = declaration is None or self._declared.get(name) is declaration
+            if wanted:
+                if name in self._registrations:
+                    self._refuse_taken(name, registration.origin)
+                self._insert(registration)
+        if not wanted:
+            raise self._not_found(name)  # unregistered while it was being built
         row = registration.provider_type
         type_name = row.name if row else "object"
         logger.info("Registered %s provider: %s (type %s)", self.family.name, name, type_name)

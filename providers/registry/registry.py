@@ -87,21 +87,19 @@ class ProviderRegistry(Registering[ProviderT]):
             with self._lock:
                 self._refuse_closed(name)
                 now = self._registrations.get(name)
-                if now is None or now.guard is not guard:  # unregistered meanwhile
-                    raise self._not_found(name)
-                after._instances = now._instances
-                if same_class:
-                    after.stand_for(now)
-                self._insert(after)
+                if now is not None and now.guard is guard:
+                    after._instances = now._instances
+                    if same_class:
+                        after.stand_for(now)
+                    self._insert(after)
+                    return
+            raise self._not_found(name)  # unregistered meanwhile
 
         if (
             keep
             and same_class
-            and (before.config, before.depends_on)
-            == (
-                after.config,
-                after.depends_on,
-            )
+            and before.config == after.config
+            and before.depends_on == after.depends_on
         ):
             commit()
         elif not await guard.swap(fresh.connection, commit, None if same_class else after.handle):
