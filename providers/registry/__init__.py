@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from .access import RegistryView, Role
 from .breaker import BreakerState, CircuitBreaker, Transition
+from .credentials import CredentialManager, Owner, is_sealed, key_id_of
 from .discovery import ProviderDiscovery, ValidationResult, declarations
 from .errors import (
     AlreadyExistsError,
@@ -53,6 +54,7 @@ from .guarded import guarded
 from .health import HealthReport, HealthSummary
 from .lifecycle import graceful_shutdown
 from .lifetime import lifetime
+from .log_masking import SecretFilter, masked_logs
 from .metadata import (
     Capability,
     HealthResult,
@@ -63,6 +65,16 @@ from .metadata import (
 )
 from .monitor import HealthMonitor
 from .provider import Call, Composite, Provider, ProviderConfig, operation
+from .redaction import (
+    MASK,
+    UNCHANGED,
+    MaskedError,
+    Unchanged,
+    mask,
+    remember,
+    scrub,
+    secret_fields_of,
+)
 from .registration import Declaration
 from .registry import ProviderRegistry
 from .report import LoadReport, LoadRow, Outcome
@@ -70,6 +82,8 @@ from .shutdown import ShutdownReport
 from .types import Family, ProviderType, ProviderTypes, default_types, register_provider
 
 __all__ = [
+    "MASK",
+    "UNCHANGED",
     "AlreadyExistsError",
     "BreakerState",
     "Call",
@@ -83,6 +97,7 @@ __all__ = [
     "ConnectionFailedError",
     "CreationFailedError",
     "CredentialError",
+    "CredentialManager",
     "Declaration",
     "DiscoveryFailed",
     "Event",
@@ -104,9 +119,11 @@ __all__ = [
     "LeaseDenied",
     "LoadReport",
     "LoadRow",
+    "MaskedError",
     "NotFoundError",
     "OperationTimeoutError",
     "Outcome",
+    "Owner",
     "PermissionDeniedError",
     "PluginRejectedError",
     "Provider",
@@ -127,10 +144,12 @@ __all__ = [
     "RegistryError",
     "RegistryView",
     "Role",
+    "SecretFilter",
     "ShutdownReport",
     "ShuttingDownError",
     "Status",
     "Transition",
+    "Unchanged",
     "UnsupportedCapabilityError",
     "ValidationResult",
     "answered_by",
@@ -139,7 +158,14 @@ __all__ = [
     "graceful_shutdown",
     "guarded",
     "import_extra",
+    "is_sealed",
+    "key_id_of",
     "lifetime",
+    "mask",
+    "masked_logs",
     "operation",
     "register_provider",
+    "remember",
+    "scrub",
+    "secret_fields_of",
 ]

@@ -19,9 +19,10 @@ from .guard import Guard
 from .guarded import Guarded, guarded_class
 from .metadata import capability_set
 from .provider import Composite, Provider, Siblings
+from .redaction import remember
 from .registration import Registration
 from .types import Family, ProviderType, ProviderTypes
-from .validation import validated_config
+from .validation import refuse_masks, validated_config
 
 __all__ = ["Builder", "Config", "settings_of"]
 
@@ -179,9 +180,12 @@ class Builder:
                     f"{row.config_class.__name__}, not {config.__class__.__name__}.",
                     name,
                 )
-            return config
-        options = settings.options.get_secret_value()
-        return validated_config(row, options, name=name, home=self.home, where=where)
+            refuse_masks(row, config, name=name, where=where)
+        else:
+            options = settings.options.get_secret_value()
+            config = validated_config(row, options, name=name, home=self.home, where=where)
+        remember(config)
+        return config
 
     def _type_of(self, name: str, settings: ProviderSettings, config: Config) -> ProviderType:
         family, wanted = self.family, settings.type

@@ -26,6 +26,7 @@ from .errors import (
 )
 from .metadata import Status
 from .provider import Call, Provider
+from .redaction import mask, scrub
 
 __all__ = ["AnyProvider", "Blueprint", "Connection", "run_hook"]
 
@@ -128,7 +129,7 @@ class Connection:
                     f"{label} creation failed: provider {blueprint.name!r}: "
                     f"{type(error).__name__}: {error}",
                     blueprint.name,
-                ) from error
+                ) from scrub(error)
             with self._lock:  # two threads may have built one: the first stays
                 if self.instance is None:
                     self.instance = instance
@@ -234,6 +235,8 @@ class Connection:
     def _settle(self, done: asyncio.Future[None], task: asyncio.Task[None]) -> None:
         """Tell those who wait for a connection what became of it."""
         error = asyncio.CancelledError() if task.cancelled() else task.exception()
+        if error is not None:
+            scrub(error)  # its causes too: it is what all who wait are given
         if done.done():  # disposed meanwhile
             return
         if error is None:
@@ -365,6 +368,13 @@ class Connection:
             if error.args:  # the provider's own
                 raise
             raise self._unended() from None
+        except Exception as error:
+            clean = scrub(error)
+            if clean is error:
+                raise
+        else:
+            return
+        raise clean  # not where the one it stands for would be its context
 
     def _unended(self) -> OperationTimeoutError:
         name, limit = self.blueprint.name, self.blueprint.dispose_timeout
@@ -375,7 +385,7 @@ class Connection:
         try:
             await self._close(instance)
         except Exception as error:
-            self.last_error = f"closing after a failed connection: {error}"
+            self.last_error = f"closing after a failed connection: {mask(str(error))}"
 
     def _forget_unclosed(self) -> None:
         if self._unclosed is not None:

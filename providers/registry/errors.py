@@ -6,6 +6,8 @@ import difflib
 from collections.abc import Iterable, Mapping
 from typing import ClassVar
 
+from .redaction import mask, mask_within
+
 __all__ = [
     "AlreadyExistsError",
     "CircuitOpenError",
@@ -38,9 +40,9 @@ class RegistryError(Exception):
 
     Args:
         code: Stable, upper-case reason, for programs (``NOT_FOUND``).
-        message: For people: what happened, why, and what to do. Never holds a secret.
+        message: For people: what happened, why, and what to do. Known secrets are masked.
         provider_name: The provider it happened to, if there is one.
-        context: JSON-safe details. Never holds a secret.
+        context: JSON-safe details. Known secrets are masked.
 
     ``is_backend_failure`` says whose fault it was: True counts against the backend
     (timeout, lost connection, server error), False is the caller's affair (not found,
@@ -56,11 +58,11 @@ class RegistryError(Exception):
         provider_name: str | None = None,
         context: Mapping[str, object] | None = None,
     ) -> None:
-        super().__init__(message)
+        self.message = mask(message)
+        super().__init__(self.message)
         self.code = code
-        self.message = message
         self.provider_name = provider_name
-        self.context: dict[str, object] = dict(context or {})
+        self.context: dict[str, object] = mask_within(dict(context or {}))
 
     def __str__(self) -> str:
         return self.message

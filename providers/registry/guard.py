@@ -23,6 +23,7 @@ from .errors import (
 )
 from .metadata import HealthStatus, Status
 from .provider import Call
+from .redaction import mask, scrub
 
 __all__ = ["Guard", "Lease"]
 
@@ -204,12 +205,15 @@ class Guard:
                 f"{operation} of provider {self.name!r} timed out: {error}", self.name
             )
         self._note(mapped, era, instance)
+        raised = scrub(mapped)
         try:
-            if mapped is error:
-                raise error
-            raise mapped from error
+            if raised is error:
+                raise raised
+            raise raised from error
         finally:
-            del error, mapped  # or the traceback would keep them, and the call's arguments, alive
+            scrub(raised)  # its causes too, now that it has them
+            # Or the traceback would keep them, and the call's arguments, alive.
+            del error, mapped, raised
 
     def _note(self, error: Exception, era: Era, instance: AnyProvider | None = None) -> None:
         if isinstance(error, RegistryError) and error.provider_name is None:
@@ -219,7 +223,7 @@ class Guard:
             self.breaker.release(era)
             return
         self.failures += 1
-        self.last_error = str(error)
+        self.last_error = mask(str(error))
         self.breaker.fail(era, error)
         if self.on_failure is not None and isinstance(error, RegistryError):
             self.on_failure(self, error)
@@ -467,13 +471,17 @@ class Guard:
         instance = connection.peek()
         try:
             return await run_hook(instance.check_health)
-        except RegistryError:
+        except RegistryError as error:
+            scrub(error)
             raise
         except Exception as error:
             mapped = instance._translate(error, Call("check_health", (), {}, self.name))
-            if mapped is None:
+            clean = scrub(error)
+            if mapped is None and clean is error:
                 raise
-            raise mapped from error
+        if mapped is not None:
+            raise mapped from clean
+        raise clean
 
 
 _void = Era((), 0.0)

@@ -106,16 +106,25 @@ class Lifecycle(Checking[ProviderT]):
 
     async def restart(self, name: str, *, timeout: float | None = None) -> None:
         """
-        Stop and start a provider, and those running ones that depend on it.
+        Stop a provider and connect it again, and those running ones that depend on it.
 
-        Its circuit breaker is closed, whatever it was. Errors as :meth:`stop` and
-        :meth:`start`.
+        Their health is watched afterwards if it was before. Its circuit breaker is closed,
+        whatever it was. Errors as :meth:`stop` and :meth:`initialize`.
         """
+        self._find(name)
+        keys = [*self._running_dependents(name), self._key(name)]
+        wishes = {
+            key: registry._wishes.get(one)
+            for key in keys
+            for registry, one in [self._owner_of(key)]
+        }
         for key in reversed(await self.stop(name, timeout=timeout)):
             registry, other = self._owner_of(key)
             if breaker := registry._find(other).breaker:
                 breaker.reset("restarted")
-            await registry.start(other)
+            await registry.initialize(other)
+            if (wish := wishes.get(key)) is not None:
+                registry._watch(other, wish)
 
     async def dispose(self, name: str) -> None:
         """Close a provider's instance at once; it stays registered and refuses operations."""

@@ -7,6 +7,7 @@ from time import monotonic
 
 from .discovery import ProviderDiscovery
 from .lifecycle import graceful_shutdown
+from .log_masking import masked_logs
 
 __all__ = ["lifetime"]
 
@@ -17,26 +18,34 @@ async def lifetime(
     """
     Register what can be found and take work; in the end close everything within one deadline.
 
-    Between the two, providers in use are checked and settings are looked at for changes, as the
-    settings say. An async generator of one step, which is what dependency-injector takes for a
-    resource.
+    Until then known secret values are masked in all log records, providers in use are checked,
+    changes that others make to the catalogue are heard of, and settings are looked at for changes,
+    as the settings say. An async generator of one step, which is what dependency-injector takes for
+    a resource.
 
     Args:
         discovery: Of the registries to begin and end.
-        monitor: Whether to check health in the background, if the settings say so too.
+        monitor: Whether to work in the background: check health, if the settings say so too, and
+            hear of changes.
     """
-    registries = discovery.registries
-    for registry in registries.values():
-        registry.reopen()
-    await discovery.discover_all()
-    settings = discovery.settings.registry
-    if monitor and settings.health.monitor:
+    with masked_logs():
+        registries = discovery.registries
         for registry in registries.values():
-            registry.start_health_monitoring_all(in_use_only=True)
-    if settings.discovery.auto_refresh_interval is not None:
-        discovery.start_auto_refresh()
-    yield discovery
-    limit = discovery.settings.registry.lifecycle.graceful_shutdown_timeout
-    deadline = monotonic() + limit
-    await discovery.stop_auto_refresh(limit / 3)
-    await graceful_shutdown(list(registries.values()), deadline - monotonic())
+            registry.reopen()
+        try:
+            await discovery.discover_all()
+            settings = discovery.settings.registry
+            if monitor and settings.health.monitor:
+                for registry in registries.values():
+                    registry.start_health_monitoring_all(in_use_only=True)
+            if monitor:
+                discovery.listen()
+            if settings.discovery.auto_refresh_interval is not None:
+                discovery.start_auto_refresh()
+            yield discovery
+            limit = discovery.settings.registry.lifecycle.graceful_shutdown_timeout
+            deadline = monotonic() + limit
+            await discovery.stop_auto_refresh(limit / 3)
+        finally:
+            await discovery.close()
+        await graceful_shutdown(list(registries.values()), deadline - monotonic())

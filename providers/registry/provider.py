@@ -13,6 +13,7 @@ from pydantic_core import PydanticCustomError
 
 from .errors import is_backend_failure
 from .metadata import HealthStatus
+from .redaction import secret_fields_of
 
 if TYPE_CHECKING:
     from .events import Events
@@ -100,6 +101,14 @@ class ProviderConfig(BaseModel):
                 )
             values[field] = value
         return values
+
+    def __reduce__(self) -> Any:
+        if secret_fields_of(type(self)):
+            raise TypeError(
+                f"{type(self).__name__} cannot be pickled: it holds secrets. Pass the provider's "
+                "name and select it again on the other side."
+            )
+        return super().__reduce__()
 
 
 def home_of(info: ValidationInfo) -> Path:

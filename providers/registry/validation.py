@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Secret, ValidationError
 
 from ...settings import explain
 from .errors import InvalidConfigError, InvalidNameError
+from .redaction import knowing, masks_in, scrub, secret_fields_of
 from .types import ProviderType
 
-__all__ = ["check_name", "validated_config"]
+__all__ = ["check_name", "refuse_masks", "validated_config"]
+
+_MASKED = "is the mask, not the value; leave it out to keep it"
 
 _NAME = re.compile(r"\w[\w.-]{0,127}")
 
@@ -62,22 +65,55 @@ def validated_config(
     """
     model = row.config_class
     try:
-        return model.model_validate(dict(options), context={"home": home, "name": name})
+        config = model.model_validate(dict(options), context={"home": home, "name": name})
     except ValidationError as error:
-        problems = [
-            {"where": where(path) if where else ".".join(path) or row.name, "reason": reason}
-            for path, reason in explain(error, model)
-        ]
-        lines = "".join(f"\n  {problem['where']}: {problem['reason']}" for problem in problems)
-        raise InvalidConfigError(
-            f"Configuration invalid: {row.family} provider {name!r} (type {row.name}){lines}",
-            name,
-            {"problems": problems, "type": row.name},
-        ) from None  # pydantic's own text may quote what was given
+        secret = secret_fields_of(model)
+        masks = masks_in(Secret({key: options[key] for key in options if key in secret}))
+        faults = [fault for fault in explain(error, model) if fault[0] not in masks]
+        raise _invalid(row, name, where, [*faults, *((path, _MASKED) for path in masks)]) from None
     except Exception as error:  # a defect of the model, which must not end a bulk load
+        with knowing(options.values()):
+            clean = scrub(error)
         raise InvalidConfigError(
             f"Configuration invalid: {row.family} provider {name!r} (type {row.name}): "
             f"validating it raised {type(error).__name__}",
             name,
             {"type": row.name},
-        ) from error
+        ) from clean
+    refuse_masks(row, config, name=name, where=where)
+    return config
+
+
+def refuse_masks(
+    row: ProviderType,
+    config: BaseModel,
+    *,
+    name: str,
+    where: Callable[[tuple[str, ...]], str] | None = None,
+) -> None:
+    """
+    Refuse settings in which a mask is in the place of a secret, as when what was shown comes back.
+
+    Raises:
+        InvalidConfigError: There is one; all are named.
+    """
+    if masks := masks_in(config):
+        raise _invalid(row, name, where, [(path, _MASKED) for path in masks])
+
+
+def _invalid(
+    row: ProviderType,
+    name: str,
+    where: Callable[[tuple[str, ...]], str] | None,
+    faults: Iterable[tuple[tuple[str, ...], str]],
+) -> InvalidConfigError:
+    problems = [
+        {"where": where(path) if where else ".".join(path) or row.name, "reason": reason}
+        for path, reason in faults
+    ]
+    lines = "".join(f"\n  {problem['where']}: {problem['reason']}" for problem in problems)
+    return InvalidConfigError(
+        f"Configuration invalid: {row.family} provider {name!r} (type {row.name}){lines}",
+        name,
+        {"problems": problems, "type": row.name},
+    )

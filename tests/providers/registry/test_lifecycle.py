@@ -283,6 +283,19 @@ class TestOne:
         assert backend.log == ["connect", "close", "connect"]
         await registry.stop_all()
 
+    @pytest.mark.parametrize("watched", [True, False])
+    async def test_restarting_watches_its_health_as_before(
+        self, registry: Registry, backend: Backend, watched: bool
+    ) -> None:
+        await registry.register("sample", {"type": "sample", "backend": backend})
+        await registry.initialize("sample")
+        if watched:
+            registry.start_health_monitoring("sample", 77)
+        await registry.restart("sample")
+        assert registry.health("sample").monitored is watched
+        assert [wish.interval for wish in registry._wishes.values()] == [77] * watched
+        await registry.stop_all()
+
     async def test_a_stop_that_does_not_end_in_time_leaves_it_running(
         self, registry: Registry, backend: Backend
     ) -> None:
