@@ -276,9 +276,11 @@ class CircuitBreaker:
             self._forced = True
         self._speak()
 
-    def reset(self, reason: str = "by hand") -> None:
-        """Close it and forget all failures."""
+    def reset(self, reason: str = "by hand", *, forced: bool = True) -> None:
+        """Close it and forget all failures; ``forced=False`` leaves one alone that was forced."""
         with self._lock:
+            if self._forced and not forced:
+                return
             self._close(reason)
             self._growth = 0.0
             self._last_error = ""

@@ -377,7 +377,7 @@ class Guard:
             else:
                 self._hand_over(successor)
             if in_use:
-                self.breaker.reset("a renewed instance answers")
+                self.breaker.reset("a renewed instance answers", forced=False)
             return True
 
     async def _prove(self, fresh: Connection) -> None:

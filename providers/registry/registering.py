@@ -35,6 +35,7 @@ from .events import (
 from .guard import Guard
 from .lifecycle import Lifecycle, Peers
 from .monitor import HealthMonitor
+from .redaction import scrub
 from .registration import Declaration, Registration, calling_place
 from .types import Family, ProviderTypes, default_types
 from .validation import check_name
@@ -228,17 +229,20 @@ class Registering(Lifecycle[ProviderT]):
         if mode == "refuse" and (holders or (guard and not await guard.close_to_new_work())):
             raise self._in_use(registration)
         with self._lock:
-            there = self._registrations.get(name) is registration
+            now = self._registrations.get(name)
+            there = now is not None and now.handle is registration.handle
             declaration = self._declared.pop(name, None) if there else None
             was_default = there and self._default == name
             if was_default:
                 self._default = None
             if there:
-                del self._registrations[name], self.handles[name]
+                registration = self._registrations.pop(name)  # perhaps renewed meanwhile
+                del self.handles[name]
                 self._version += 1
                 self._reserved[name] = registration.origin  # nobody takes it before it is free
-        if not there:
-            raise self._not_found(name)
+        if not there:  # it is gone, or has become of another type
+            await self.unregister(name, mode=mode, timeout=timeout)
+            return
         try:
             if mode == "drain" and guard is not None:
                 limit = (
@@ -292,7 +296,7 @@ class Registering(Lifecycle[ProviderT]):
                     f"Failed to register provider {name!r}: the initialisation hook {label} "
                     f"raised {type(error).__name__}: {error}",
                     name,
-                ) from error
+                ) from scrub(error)
 
     # -- inside --------------------------------------------------------------------------
 

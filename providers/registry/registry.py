@@ -55,7 +55,8 @@ class ProviderRegistry(Registering[ProviderT]):
         """
         self._refuse_closed(name)
         before = self._find(name)
-        if before.guard is None or before.provider_type is None:
+        nothing = config is None and before.config is None
+        if before.guard is None or before.provider_type is None or nothing:
             raise InvalidConfigError(
                 f"Configuration invalid: provider {name!r} was registered as an object; there are "
                 "no settings to build it from. Unregister it and register another one.",
@@ -130,7 +131,7 @@ class ProviderRegistry(Registering[ProviderT]):
         """
         known = self._declared.get(name)
         registration = self._registrations.get(name)
-        if registration is not None and not self._is_declared(name):
+        if not self._is_declared(name):  # then whoever has it, or is about to, did so by hand
             self._refuse_taken(name, declaration.origin)
         if not declaration.settings.enabled:
             removed = registration is not None and await self.withdraw(name)
@@ -173,14 +174,9 @@ class ProviderRegistry(Registering[ProviderT]):
         if self._forget_declared(name):
             self._tell_removed(name)
             return True
-        declaration = self._declared.get(name)
-        if declaration is None or not self._is_declared(name) or name not in self._registrations:
+        if not self._is_declared(name):
             return self._declared.pop(name, None) is not None
-        try:
-            await self.unregister(name, mode="drain")
-        finally:
-            if name in self._registrations:  # it stays, and what was said of it
-                self._take(name, declaration)
+        await self.unregister(name, mode="drain")
         return True
 
     def apply(self, settings: RegistrySettings) -> None:

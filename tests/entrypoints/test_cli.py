@@ -88,7 +88,7 @@ def test_config_names_the_settings_file(cli: Run, folder: Path) -> None:
         one["name"]
         for one in json.loads(cli("--config", "my.toml", "providers", "list", "--json").stdout)
     ]
-    assert names == ["filesystem", "notes", "sqlite"]
+    assert names == ["filesystem", "notes", "sqlite", "local_file"]
 
     missing = cli("--config", "missing.toml", "providers", "list")
     assert missing.exit_code == 2

@@ -33,6 +33,7 @@ def test_check_without_any_settings_finds_the_embedded_providers(cli: Run) -> No
     assert [line.split("\t")[1:3] for line in result.stdout.splitlines()[1:]] == [
         ["filesystem", "ok"],
         ["sqlite", "ok"],
+        ["local_file", "ok"],
     ]
 
 
@@ -54,6 +55,7 @@ def test_check_tells_all_faults_at_once_and_no_secret(cli: Run) -> None:
         "odd": "faulty",
         "weird": "faulty",
         "cloud": "faulty",
+        "local_file": "ok",
     }
 
 
@@ -93,6 +95,7 @@ def test_check_connect_tests_each_connection(
         "filesystem": "healthy",
         "sqlite": "healthy",
         "nowhere": "unhealthy",
+        "local_file": "healthy",
     }
     assert "is not a folder" in data["problems"][0]
 

@@ -399,6 +399,13 @@ class TestProbing:
         assert not thread.is_alive(), "it waits for a lock that it holds"
         refused(breaker)  # the slot went to the call of the thread
 
+    def test_one_that_fails_is_told_as_such_and_as_one_failure(
+        self, waited: Callable[..., CircuitBreaker], told: Told
+    ) -> None:
+        fail(waited())
+        last = told.transitions[-1]
+        assert (last.after, last.reason, last.failures) == (OPEN, "a probe failed", 1)
+
 
 class TestEras:
     def test_a_late_success_of_a_call_from_before_it_opened_does_not_close_it(
@@ -591,6 +598,21 @@ class TestHealthChecks:
         breaker.checked("down")
         assert breaker.state is CLOSED
 
+    @pytest.mark.parametrize("way", ["reset", "force_closed"])
+    def test_bad_checks_before_it_was_reset_or_closed_by_hand_do_not_count_after_it(
+        self, make: Callable[..., CircuitBreaker], way: str
+    ) -> None:
+        breaker = make(failure_threshold=3)
+        for _ in range(2):
+            breaker.checked("down")
+        getattr(breaker, way)()
+        breaker.reset()
+        breaker.checked("down")
+        assert breaker.state is CLOSED
+        for _ in range(2):
+            breaker.checked("down")
+        assert breaker.state is OPEN
+
 
 class TestByHand:
     def test_forced_open_it_stays_so_until_reset(
@@ -601,6 +623,8 @@ class TestByHand:
         clock.advance(1e9)
         refused(breaker)
         assert breaker.retry_after is None
+        breaker.reset("a renewed instance answers", forced=False)
+        refused(breaker)
         breaker.reset("done")
         assert breaker.admit()
         assert told.transitions == [
@@ -713,6 +737,19 @@ class TestLengtheningTheWait:
         breaker.reset()
         assert self.trips(breaker, clock, 1) == [10.0]
 
+    def test_under_a_factor_of_one_it_is_the_first_again(
+        self, make: Callable[..., CircuitBreaker], clock: Clock
+    ) -> None:
+        breaker = make(failure_threshold=1, recovery_timeout=8, recovery_factor=2)
+        fail(breaker)
+        clock.advance(8)
+        fail(breaker)
+        assert breaker.retry_after == 16
+        breaker.configure(BreakerSettings(failure_threshold=1, recovery_timeout=8))
+        clock.advance(16)
+        fail(breaker)
+        assert breaker.retry_after == 8
+
 
 class TestListeners:
     @pytest.mark.requirement("S4.39")
@@ -800,6 +837,19 @@ class TestListeners:
         assert (breaker.state, heard) == (CLOSED, [OPEN])
         breaker.force_open()
         assert heard == [OPEN, CLOSED, OPEN]
+
+    def test_one_is_told_at_once_of_what_is_done_by_hand(
+        self, make: Callable[..., CircuitBreaker], told: Told
+    ) -> None:
+        breaker = make()
+        breaker.force_open("for repairs")
+        assert told.transitions[-1] == Transition(CLOSED, OPEN, "for repairs", 0, None)
+        breaker.force_closed("repaired")
+        assert told.transitions[-1] == Transition(OPEN, CLOSED, "repaired", 0, 0.0)
+        breaker.force_open()
+        breaker.reset("all is well")
+        assert told.transitions[-1] == Transition(OPEN, CLOSED, "all is well", 0, 0.0)
+        assert told.states == [OPEN, CLOSED, OPEN, CLOSED]
 
 
 class TestNewSettings:

@@ -454,6 +454,23 @@ class TestMonitoring:
         assert len(backend.times) - asked in (5, 6, 7)
         registry.stop_health_monitoring_all()
 
+    @pytest.mark.parametrize("way", ["apply", "reload"])
+    @on_virtual_time
+    async def test_a_shorter_interval_does_not_wait_for_the_longer_one_to_end(
+        self, make: Make, way: str
+    ) -> None:
+        registry, backend = make(health=HealthSettings(check_interval=3_600)), Checked()
+        add(registry, "p", backend)
+        registry.start_health_monitoring("p")
+        await asyncio.sleep(60)
+        if way == "apply":
+            registry.apply(RegistrySettings(health=HealthSettings(check_interval=10)))
+        else:
+            await registry.reload("p", {"backend": backend, "health": {"check_interval": 10}})
+        await asyncio.sleep(100)
+        assert len(backend.times) in (9, 10, 11)
+        registry.stop_health_monitoring_all()
+
     @pytest.mark.requirement("S4.69")
     @on_virtual_time
     async def test_one_that_is_stopped_or_unregistered_while_checked_leaves_no_task(

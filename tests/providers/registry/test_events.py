@@ -327,3 +327,14 @@ async def test_listeners_of_a_breaker_that_raise_harm_no_call(
     sample = await registry.register("sample", config)
     with pytest.raises(ConnectionFailedError, match="lost"):
         await sample.do(lambda _: raising(BackendError("lost"))())
+
+
+async def test_the_record_tells_whether_it_is_the_default_provider(registry: Registry) -> None:
+    heard: list[tuple[str, bool]] = []
+    for event in (ProviderRegistered, ProviderReloaded):
+        registry.on(event, lambda told: heard.append((told.name, told.provider.is_default)))
+    registry.declare_default("b")
+    for name in ("a", "b"):
+        await registry.register(name, {"type": "sample"})
+        await registry.reload(name)
+    assert heard == [("a", False), ("a", False), ("b", True), ("b", True)]

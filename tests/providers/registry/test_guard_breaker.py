@@ -559,6 +559,19 @@ class TestTelling:
             CircuitBreakerClosed("storage", "sample", "the backend answers again"),
         ]
 
+    async def test_what_follows_is_logged_too(
+        self, sample: Sample, clock: Clock, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level(logging.INFO)
+        await trip(sample)
+        clock.now += 300.0
+        await sample.echo()
+        label = "The circuit breaker of storage provider sample"
+        assert caplog.messages[-2:] == [
+            f"{label} is half-open: the wait is over",
+            f"{label} is closed: the backend answers again",
+        ]
+
     async def test_a_listener_may_call_the_provider_of_which_it_is_told(
         self, registry: ProviderRegistry[Any], sample: Sample, clock: Clock
     ) -> None:

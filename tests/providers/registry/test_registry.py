@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import threading
 import tracemalloc
 import weakref
 from datetime import UTC, datetime, timedelta
@@ -16,6 +17,8 @@ from purveyor.providers.registry import (
     AlreadyExistsError,
     ConnectionFailedError,
     Declaration,
+    Event,
+    Events,
     HookFailedError,
     InUseError,
     InvalidConfigError,
@@ -24,10 +27,12 @@ from purveyor.providers.registry import (
     NotFoundError,
     ProviderRegistry,
     ProviderTypes,
+    ProviderUnregistered,
     RegistrationFailedError,
     RegistryError,
     ShuttingDownError,
     Status,
+    default_types,
     register_provider,
 )
 from purveyor.settings import LifecycleSettings, ProviderSettings
@@ -38,11 +43,13 @@ from tests.providers.registry.samples import (
     Sample,
     SampleConfig,
     in_threads,
+    loop_in_thread,
     raising,
     turns,
 )
 
 Registry = ProviderRegistry[Any]
+DECLARATION = Declaration(ProviderSettings(type="sample"), "config", "a file:1")
 
 
 class TestRegistering:
@@ -466,6 +473,84 @@ class TestUnregistering:
         gc.collect()
         assert [one() for one in seen] == [None, None, None]
 
+    async def test_a_plain_object_goes_like_any_other(self, registry: Registry) -> None:
+        await registry.register_instance("thing", object())
+        await registry.unregister("thing")
+        assert not registry.has("thing")
+
+    async def test_one_that_settings_declare_is_gone_for_good(self, registry: Registry) -> None:
+        await registry.declare("sample", DECLARATION)
+        await registry.unregister("sample")
+        assert not registry.has("sample")
+        assert "sample" not in registry.declared()
+
+    async def test_drain_too_late_leaves_what_settings_said_and_the_default(
+        self, registry: Registry
+    ) -> None:
+        await registry.declare("sample", DECLARATION)
+        await registry.register("another", {"type": "sample"})
+        registry.set_default("sample")
+        with registry.lease("sample"), pytest.raises(InUseError):
+            await registry.unregister("sample", mode="drain", timeout=0)
+        assert registry.default_name() == "sample"
+        assert registry.declared() == ["sample"]
+
+    async def test_one_that_is_renewed_meanwhile_is_removed_all_the_same(
+        self, registry: Registry
+    ) -> None:
+        with loop_in_thread() as run:
+            sample = run(registry.register("sample", start="ready"))
+            removal = asyncio.create_task(registry.unregister("sample"))
+            await asyncio.sleep(0)  # asks the loop of the thread, which answers while ...
+            run(registry.reload("sample"))
+            await removal
+        assert not registry.has("sample")
+        with pytest.raises(InvalidStateError):
+            await sample.echo()
+
+    async def test_one_that_becomes_of_another_type_meanwhile_too(
+        self, registry: Registry, types: ProviderTypes
+    ) -> None:
+        class Other(Sample):
+            pass
+
+        register_provider("other", types=types)(Other)
+        connected, asked = threading.Event(), threading.Event()
+
+        async def health() -> None:
+            connected.set()
+            assert asked.wait(5)
+
+        heard: list[Event] = []
+        registry.on(ProviderUnregistered, heard.append)
+        other = Backend(health=health)
+        with loop_in_thread() as run:
+            run(registry.register("sample", start="ready"))
+            reload = asyncio.to_thread(
+                run, registry.reload("sample", {"type": "other", "backend": other})
+            )
+            reloading = asyncio.create_task(reload)
+            assert await asyncio.to_thread(connected.wait, 5)
+            removal = asyncio.create_task(registry.unregister("sample"))
+            await asyncio.sleep(0)  # asks the loop of the thread, which has no time yet
+            asked.set()
+            await asyncio.gather(reloading, removal)
+        assert not registry.has("sample")
+        assert other.log == ["connect", "close"]
+        assert heard == [ProviderUnregistered("storage", "sample")]
+
+    async def test_what_settings_say_of_the_default_outlives_a_second_removal(
+        self, registry: Registry
+    ) -> None:
+        with loop_in_thread() as run:
+            run(registry.register("sample", start="ready"))
+            second = asyncio.create_task(registry.unregister("sample"))
+            await asyncio.sleep(0)  # asks the loop of the thread, which answers while ...
+            run(registry.unregister("sample", mode="force"))
+            registry.declare_default("sample")
+            with pytest.raises(NotFoundError, match="It is named as the default provider"):
+                await second
+
 
 class TestInstances:
     @pytest.mark.requirement("S1.13", "S1.16", "S0.23", "S0.24")
@@ -783,3 +868,12 @@ def test_limits_and_home_have_defaults(types: ProviderTypes) -> None:
     assert (
         registry.guards()[0].connection.blueprint.init_timeout == LifecycleSettings().init_timeout
     )
+
+
+def test_the_types_and_the_events_may_be_given(types: ProviderTypes) -> None:
+    import purveyor.providers.storage  # noqa: F401  # which adds the family to the default types
+
+    events = Events()
+    assert Registry("storage", types=types, events=events).events is events
+    assert Registry("storage", types=types).types is types
+    assert Registry("storage").types is default_types

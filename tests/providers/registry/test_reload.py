@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import threading
 import weakref
 from contextlib import aclosing
 from typing import Any
@@ -128,6 +129,17 @@ class TestSettings:
         await turns()
         assert (backend.log, new.log) == (["connect", "close"], ["connect"])
 
+    async def test_a_breaker_forced_open_stays_so(
+        self, registry: Registry, backend: Backend
+    ) -> None:
+        sample = await registry.register("sample", {"type": "sample", "backend": backend})
+        await sample.initialize()
+        sample._guard.breaker.force_open("for repairs")
+        await registry.reload("sample")
+        assert sample._guard.breaker.state is BreakerState.OPEN
+        with pytest.raises(CircuitOpenError):
+            await sample.echo(1)
+
     async def test_the_type_need_not_be_said_again(
         self, registry: Registry, backend: Backend
     ) -> None:
@@ -199,6 +211,26 @@ class TestSettings:
         await registry.register_instance("thing", object())
         with pytest.raises(InvalidConfigError, match="Unregister it and register another"):
             await registry.reload("thing")
+
+    async def test_nor_has_a_provider_that_was_registered_as_one(
+        self, registry: Registry, backend: Backend
+    ) -> None:
+        class Unknown(Sample):
+            pass
+
+        for cls, config in (Sample, None), (Unknown, sample_of(backend)):
+            own = await registry.register_instance("sample", cls(SampleConfig(label="its own")))
+            with pytest.raises(InvalidConfigError, match="registered as an object"):
+                await registry.reload("sample", config)
+            assert own.config.label == "its own"
+            await registry.unregister("sample")
+
+    async def test_settings_can_take_the_place_of_an_object_that_is_of_a_known_type(
+        self, registry: Registry, backend: Backend
+    ) -> None:
+        own = await registry.register_instance("sample", Sample(SampleConfig(label="its own")))
+        await registry.reload("sample", sample_of(backend, label="set"))
+        assert own.config.label == "set"
 
 
 class TestNewInstance:
@@ -435,6 +467,84 @@ class TestUnderCalls:
         assert await sample.do(lambda own: label_of(own)) == "fast"
         assert sample.config.label == registry.config("sample").label == "fast"  # type: ignore[union-attr]
         assert (backend.closes, slow.closes, fast.closes) == (1, 1, 0)
+
+    async def test_two_at_once_that_change_the_type_are_both_told_and_the_last_is_in_force(
+        self, registry: Registry, backend: Backend
+    ) -> None:
+        told: list[tuple[str | None, int]] = []
+        registry.on(
+            ProviderReloaded,
+            lambda event: told.append((event.provider.type, event.provider.priority)),
+        )
+        sample = await started(registry, backend)
+        gate = Gate()
+        first = asyncio.create_task(registry.reload("sample", other_of(Backend(health=gate))))
+        await gate.reached.wait()
+        last = other_of(Backend(), label="last", priority=7)
+        second = asyncio.create_task(registry.reload("sample", last))
+        await turns()
+        gate.opened.set()
+        await asyncio.gather(first, second)
+        assert told == [("other", 50), ("other", 7)]
+        assert sample.config.label == "last"
+
+    async def test_of_two_at_once_the_second_finds_an_object_where_the_first_changed_the_type(
+        self, registry: Registry, backend: Backend
+    ) -> None:
+        changed, asked = threading.Event(), threading.Event()
+
+        async def health() -> None:
+            changed.set()
+            assert asked.wait(5)
+
+        with loop_in_thread() as run:
+            run(started(registry, backend))
+            other = other_of(Backend(health=health))
+            first = asyncio.create_task(asyncio.to_thread(run, registry.reload("sample", other)))
+            assert await asyncio.to_thread(changed.wait, 5)
+            second = asyncio.create_task(registry.reload("sample", other_of(Backend())))
+            await asyncio.sleep(0)  # waits for the first one, in the loop of the thread
+            asked.set()
+            run(turns())
+            run(registry.unregister("sample", mode="force"))
+            run(registry.register_instance("sample", object()))
+            await first
+            with pytest.raises(NotFoundError):
+                await second
+
+    async def test_what_was_registered_anew_meanwhile_is_not_replaced(
+        self, registry: Registry, backend: Backend
+    ) -> None:
+        await started(registry, backend)
+        gate = Gate()
+        first = asyncio.create_task(registry.reload("sample", sample_of(Backend(health=gate))))
+        await gate.reached.wait()
+        second = asyncio.create_task(registry.reload("sample", sample_of(Backend(), label="late")))
+        await turns()
+        await registry.unregister("sample", mode="force")
+        anew = await started(registry, Backend(), label="new")
+        gate.opened.set()
+        answers = await asyncio.gather(first, second, return_exceptions=True)
+        assert [isinstance(one, RegistryError) for one in answers] == [True, True]
+        assert registry.info("sample").status is Status.READY
+        assert registry.require("sample") is anew
+        assert registry.config("sample").label == "new"  # type: ignore[union-attr]
+
+    async def test_a_registry_that_closes_meanwhile_keeps_the_old_one(
+        self, registry: Registry, backend: Backend
+    ) -> None:
+        sample = await started(registry, backend)
+        gate = Gate()
+        new = Backend(connect=gate)
+        reload = asyncio.create_task(registry.reload("sample", sample_of(new)))
+        await gate.reached.wait()
+        registry.close()
+        gate.opened.set()
+        with pytest.raises(ShuttingDownError):
+            await reload
+        assert new.log == ["connect", "close"]
+        assert backend.log == ["connect"]
+        assert await sample.echo(1) == 1
 
     @pytest.mark.parametrize("kinds", [("other", "sample"), ("sample", "other"), ("other",) * 2])
     async def test_two_at_once_of_which_one_changes_the_type_lose_nothing(
