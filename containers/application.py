@@ -10,6 +10,8 @@ from dependency_injector import containers
 from dependency_injector import providers as di
 
 from ..providers import families
+from ..providers.catalogue import Catalogue
+from ..providers.data_sources.types import DATA_SOURCE_TYPES
 from ..providers.registry import (
     Events,
     HealthMonitor,
@@ -27,6 +29,7 @@ from .family import FamilyContainer
 from .selector import ProviderSelector
 
 if TYPE_CHECKING:
+    from ..providers.data_sources.base import DataSource
     from ..providers.storage.base import StorageProvider
 
 __all__ = ["ApplicationContainer", "PurveyorContainer"]
@@ -35,13 +38,17 @@ Registries = Mapping[str, ProviderRegistry[Any]]
 
 
 def _types() -> ProviderTypes:
-    for row in STORAGE_TYPES:
+    for row in (*STORAGE_TYPES, *DATA_SOURCE_TYPES):
         default_types.add(row)
     return default_types
 
 
 def _registries(*selectors: ProviderSelector[Any]) -> Registries:
     return {selector.registry.family.name: selector.registry for selector in selectors}
+
+
+def _discovery(container: Any) -> Callable[[], ProviderDiscovery]:
+    return container.discovery
 
 
 def _peers(container: Any) -> Callable[[], Registries]:
@@ -108,7 +115,7 @@ class ApplicationContainer(containers.DeclarativeContainer):
     flashcards_family: Any = di.Container(FamilyContainer, family=families.FLASHCARDS, **_shared)
 
     storage: ProviderSelector[StorageProvider[Any]] = storage_family.select
-    data_sources: ProviderSelector[Provider[Any]] = data_sources_family.select
+    data_sources: ProviderSelector[DataSource[Any]] = data_sources_family.select
     ai: ProviderSelector[Provider[Any]] = ai_family.select
     images: ProviderSelector[Provider[Any]] = images_family.select
     audio: ProviderSelector[Provider[Any]] = audio_family.select
@@ -117,8 +124,11 @@ class ApplicationContainer(containers.DeclarativeContainer):
     registries: di.Provider[Registries] = di.Callable(
         _registries, storage, data_sources, ai, images, audio, flashcards
     )
+    catalogue: di.Provider[Catalogue] = di.ThreadSafeSingleton(
+        Catalogue, settings, di.Callable(_discovery, __self__)
+    )
     discovery: di.Provider[ProviderDiscovery] = di.ThreadSafeSingleton(
-        ProviderDiscovery, registries.provider, settings
+        ProviderDiscovery, registries.provider, settings, catalogue
     )
     lifecycle = di.Resource(lifetime, discovery, monitor=monitoring)
 

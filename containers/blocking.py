@@ -120,6 +120,11 @@ class BlockingContainer:
         """The storage family."""
         return self.family("storage")
 
+    @property
+    def data_sources(self) -> BlockingSelector[Any]:
+        """The data source family."""
+        return self.family("data_sources")
+
     def family(self, name: str) -> BlockingSelector[Any]:
         """Return any family's selector."""
         return BlockingSelector(getattr(self._container, name), self._portal)

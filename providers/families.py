@@ -16,7 +16,7 @@ __all__ = [
 ]
 
 STORAGE = Family("storage", fallback="filesystem")
-DATA_SOURCES = Family("data_sources", aliases=("data",))
+DATA_SOURCES = Family("data_sources", aliases=("data",), fallback="local_file")
 AI = Family("ai")
 IMAGES = Family("images", aliases=("image",))
 AUDIO = Family("audio")
@@ -24,7 +24,10 @@ FLASHCARDS = Family("flashcards", aliases=("sync",))
 
 FAMILIES = (STORAGE, DATA_SOURCES, AI, IMAGES, AUDIO, FLASHCARDS)
 
-_FAILOVER_CLASSES = {"storage": "purveyor.providers.storage.failover:FailoverStorage"}
+_FAILOVER_CLASSES = {
+    "storage": "purveyor.providers.storage.failover:FailoverStorage",
+    "data_sources": "purveyor.providers.data_sources.failover:FailoverSource",
+}
 
 FAILOVER_TYPES = tuple(
     ProviderType(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .branches import (
     BreakerSettings,
+    CatalogueSettings,
     CredentialSettings,
     DiscoverySettings,
     FamilySettings,
@@ -20,6 +21,7 @@ from .model import Settings, load_settings
 
 __all__ = [
     "BreakerSettings",
+    "CatalogueSettings",
     "CredentialSettings",
     "DiscoverySettings",
     "FamilySettings",

@@ -14,11 +14,13 @@ from pydantic import (
     Field,
     Secret,
     SecretStr,
+    field_validator,
     model_validator,
 )
 
 __all__ = [
     "BreakerSettings",
+    "CatalogueSettings",
     "CredentialSettings",
     "DiscoverySettings",
     "FamilySettings",
@@ -346,3 +348,27 @@ class CredentialSettings(_Branch):
         default=(), description="Fernet keys; the first encrypts, all decrypt."
     )
     key_file: OptionalPath = Field(default=None, description="A file that holds them, one a line.")
+
+
+class CatalogueSettings(_Branch):
+    """Where registrations are kept that were made through code, command line or HTTP."""
+
+    url: SecretStr | None = Field(
+        default=None,
+        description="`sqlite:///path` or `postgresql://user:password@host/database`; "
+        "`catalogue.db` below `home` without it.",
+    )
+
+    @field_validator("url", mode="after")
+    @classmethod
+    def _known_scheme(cls, url: SecretStr | None) -> SecretStr | None:
+        text = url.get_secret_value() if url else ""
+        scheme, separator, rest = text.partition("://")
+        file = scheme == "sqlite" and rest.startswith("/") and len(rest) > 1
+        server = scheme in ("postgresql", "postgres") and bool(rest)
+        if text and not (separator and (file or server)):
+            raise ValueError(
+                "must be sqlite:///path (sqlite:////path from the root) or "
+                "postgresql://user:password@host/database"
+            )
+        return url if text else None

@@ -17,6 +17,7 @@ from pydantic_settings import (
 )
 
 from .branches import (
+    CatalogueSettings,
     CredentialSettings,
     FamilySettings,
     OptionalPath,
@@ -111,6 +112,10 @@ class Settings(BaseSettings):
     credentials: CredentialSettings = Field(
         default_factory=CredentialSettings,
         description="The keys that credentials at rest are encrypted with.",
+    )
+    catalogue: CatalogueSettings = Field(
+        default_factory=CatalogueSettings,
+        description="Where registrations made through code, command line or HTTP are kept.",
     )
     home: RequiredPath = Field(
         default=Path(".purveyor"),

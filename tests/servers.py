@@ -26,6 +26,9 @@ class FaultyProxy:
         """Bytes to the client after which a connection breaks."""
         self.silent = False
         """Take connections, and never answer."""
+        self.flowing = asyncio.Event()
+        """While it is not set, everything waits: connections there are, and others."""
+        self.flowing.set()
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
@@ -55,10 +58,11 @@ class FaultyProxy:
         try:
             if self.silent:
                 await asyncio.Event().wait()
+            await self.flowing.wait()
             answers, peer = await asyncio.open_connection("127.0.0.1", self._target)
             pumps = {
-                asyncio.create_task(_pump(reader, peer, lambda: self.cut_upstream_after)),
-                asyncio.create_task(_pump(answers, writer, lambda: self.cut_downstream_after)),
+                asyncio.create_task(self._pump(reader, peer, lambda: self.cut_upstream_after)),
+                asyncio.create_task(self._pump(answers, writer, lambda: self.cut_downstream_after)),
             }
             try:
                 await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
@@ -73,18 +77,21 @@ class FaultyProxy:
                 if end is not None:
                     end.transport.abort()
 
-
-async def _pump(
-    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, limit: Callable[[], int | None]
-) -> None:
-    passed = 0
-    while data := await reader.read(65536):
-        passed += len(data)
-        most = limit()  # may be set while the connection is open
-        if most is not None and passed > most:
-            return
-        writer.write(data)
-        await writer.drain()
+    async def _pump(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        limit: Callable[[], int | None],
+    ) -> None:
+        passed = 0
+        while data := await reader.read(65536):
+            passed += len(data)
+            most = limit()  # may be set while the connection is open
+            if most is not None and passed > most:
+                return
+            await self.flowing.wait()
+            writer.write(data)
+            await writer.drain()
 
 
 class RecordingServer:

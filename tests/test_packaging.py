@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import tomllib
@@ -113,9 +114,10 @@ class TestInstalledWithoutExtras:
         ]
 
 
-def test_every_surviving_mutant_is_explained_in_the_documents() -> None:
+def test_the_documents_count_the_mutants_that_survive() -> None:
     root = Path(__file__).parent.parent
-    reasons = tomllib.loads((root / "tests" / "mutation.toml").read_text(encoding="utf-8"))
+    known = tomllib.loads((root / "tests" / "mutation.toml").read_text(encoding="utf-8"))
     page = (root / "docs" / "mutation.md").read_text(encoding="utf-8")
-    for mutant, reason in reasons.items():
-        assert f"| `{mutant.removeprefix('breaker.py: ')}` | {reason} |" in page
+    for module, rows in known.items():
+        assert re.search(rf"^\| `{module}` \|.*\| {len(rows)} \|$", page, re.MULTILINE)
+        assert all(row["reason"] for row in rows)

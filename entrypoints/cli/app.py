@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ... import __version__
-from . import check, plugins, providers, storage, sync
+from . import check, credentials, plugins, providers, sources, storage, sync
 from .session import CommandGroup, Session, start_logging
 
 __all__ = ["app"]
@@ -63,5 +63,7 @@ def root(
 app.command("check")(check.check)
 app.add_typer(providers.app, name="providers")
 app.add_typer(storage.app, name="storage")
+app.add_typer(sources.app, name="sources")
 app.add_typer(plugins.app, name="plugins")
+app.add_typer(credentials.app, name="credentials")
 app.command("sync")(sync.sync_command)

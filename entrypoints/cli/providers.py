@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from ...containers import ApplicationContainer
+from ...providers.catalogue import Entry
 from ...providers.registry import (
     HealthResult,
     HealthStatus,
@@ -17,6 +18,7 @@ from ...providers.registry import (
     default_types,
 )
 from .output import print_fields, print_json, print_table, tell
+from .secrets import AskFor, FromFile, FromVariable, settings_from
 from .session import FAILED, Session, fail
 
 __all__ = ["app"]
@@ -192,6 +194,108 @@ def find(
         known = sorted({one for row in default_types.all(family) for one in row.capabilities})
         tell(f"Capabilities of the {family} types: {', '.join(known) or 'none'}")
         fail(f"no {family} provider has {' and '.join(capabilities)}")
+
+
+@app.command()
+def add(
+    context: typer.Context,
+    family: Annotated[str, typer.Argument(metavar="FAMILY", help="The family.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The provider's name.")],
+    settings: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[KEY=VALUE]...", help="Its settings; KEY:=JSON for other than text."
+        ),
+    ] = None,
+    type: Annotated[
+        str | None, typer.Option("--type", metavar="TYPE", help="Its type; else its name is one.")
+    ] = None,
+    secret: AskFor = None,
+    secret_file: FromFile = None,
+    secret_env: FromVariable = None,
+    connect: Annotated[
+        bool, typer.Option("--test", help="Connect first; one that does not answer is not added.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """
+    Add a provider to the catalogue, for every process that uses it.
+
+    Example: purveyor providers add storage backups --type s3 bucket=nightly --secret secret_key
+    """
+
+    given = given_settings(
+        context.obj, family, name, settings, type, secret, secret_file, secret_env
+    )
+    add_provider(context.obj, family, name, given, connect=connect, as_json=as_json)
+
+
+def given_settings(
+    session: Session,
+    family: str,
+    name: str,
+    settings: list[str] | None,
+    type: str | None,
+    secret: list[str] | None,
+    secret_file: list[str] | None,
+    secret_env: list[str] | None,
+) -> dict[str, Any]:
+    """Return what the arguments of ``add`` say of a provider."""
+    types = ApplicationContainer(settings=session.settings()).types()
+    row = types.find(types.family(family).name, type or name)
+    given = settings_from(
+        settings or (),
+        row.config_class if row else None,
+        ask=secret,
+        files=secret_file,
+        variables=secret_env,
+    )
+    return {**given, "type": type} if type else given
+
+
+def add_provider(
+    session: Session,
+    family: str,
+    name: str,
+    given: dict[str, Any],
+    *,
+    connect: bool,
+    as_json: bool,
+) -> None:
+    """Add a provider to the catalogue; one that is to be tested first, only if it answers."""
+
+    async def work(container: ApplicationContainer) -> Entry:
+        registry = _registry(container, family)
+        if connect:
+            await registry.register(name, given, start="test")
+            await registry.unregister(name, mode="force")
+        return await container.catalogue().add(registry.family.name, name, given)
+
+    entry = session.run(work)
+    if as_json:
+        print_json(entry.to_dict())
+    else:
+        tell(f"added the {entry.family} provider {entry.name} (version {entry.version})")
+
+
+@app.command()
+def remove(
+    context: typer.Context,
+    family: Annotated[str, typer.Argument(metavar="FAMILY", help="The family.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The provider.")],
+) -> None:
+    """
+    Remove a provider from the catalogue.
+
+    Example: purveyor providers remove storage backups
+    """
+
+    async def work(container: ApplicationContainer) -> None:
+        await container.catalogue().remove(family, name)
+
+    session: Session = context.obj
+    session.run(work)
+    tell(f"removed the {family} provider {name}")
 
 
 def _registries(container: ApplicationContainer, family: str | None) -> list[ProviderRegistry[Any]]:

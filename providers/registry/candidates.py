@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from ...settings import FamilySettings, FoundProvider, ProviderSettings, Settings, read_providers
 from .errors import InvalidConfigError, RegistryError
@@ -15,6 +16,7 @@ from .types import Family, ProviderTypes
 
 __all__ = [
     "Candidate",
+    "ExtraSource",
     "Found",
     "from_embedded",
     "from_file_of_providers",
@@ -63,6 +65,35 @@ class Found:
         if self.faults:
             there = {one.key for one in self.candidates}
             self.candidates += [one for one in last if one.key not in there]
+
+
+class ExtraSource(Protocol):
+    """
+    A place of providers of which the engine knows no more than this. It comes before the settings.
+    """
+
+    async def find(self, keys: Collection[tuple[str, str]] | None = None) -> Found:
+        """
+        Return what it has: all, or what is of the families and names given.
+
+        If it cannot be asked that is a fault, and what it had the last time stays in force. An
+        error that it raises keeps the application from starting.
+        """
+        ...
+
+    async def has_changed(self) -> bool:
+        """Tell whether it may have something else than when all of it was last found."""
+        ...
+
+    def listen(
+        self, changed: Callable[[Collection[tuple[str, str]] | None], Awaitable[object]]
+    ) -> None:
+        """Await ``changed`` from now on when others changed it: of these keys, or of any (None)."""
+        ...
+
+    async def close(self) -> None:
+        """Listen no longer, and close what is open; asked again, it opens anew."""
+        ...
 
 
 def from_settings(settings: Settings, family: Family) -> list[Candidate]:

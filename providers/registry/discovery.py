@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ...settings import Settings, SettingsError
 from .candidates import (
     Candidate,
+    ExtraSource,
     Found,
     from_embedded,
     from_file_of_providers,
@@ -87,13 +88,14 @@ class ProviderDiscovery:
     """
     Finds providers, and keeps the registries in step with what there is to find.
 
-    What is registered by hand comes before all; then settings, the file of providers
-    (``registry.discovery.config_path``), plugins (``plugin_path``), and well-known variables. Of
-    two of one name the first counts; the other is reported as shadowed, once.
+    What is registered by hand comes before all; then the extra source, settings, the file of
+    providers (``registry.discovery.config_path``), plugins (``plugin_path``), and well-known
+    variables. Of two of one name the first counts; the other is reported as shadowed, once.
 
     Args:
         registries: Gives the registries by family.
         settings: The settings in force.
+        extra: A further place of providers, which tells of its changes: the catalogue.
         variables: The environment, for well-known variables.
     """
 
@@ -101,15 +103,19 @@ class ProviderDiscovery:
         self,
         registries: Callable[[], Mapping[str, ProviderRegistry[Any]]],
         settings: Settings,
+        extra: ExtraSource | None = None,
         *,
         variables: Mapping[str, str] = os.environ,
     ) -> None:
         self.settings = settings
+        self._extra = extra
         self._registries = registries
         self._variables = variables
         self._added: set[Key] = set()
         self._shadowed: set[tuple[Key, str, str]] = set()
         self._file: list[Candidate] = []
+        self._elsewhere: list[Candidate] = []
+        self._of_extra = Found()
         self._plugins = PluginsInUse()
         self._refreshing: asyncio.Task[None] | None = None
         self._busy = asyncio.Lock()
@@ -207,6 +213,60 @@ class ProviderDiscovery:
         async with self._busy:
             return await self._refresh()
 
+    async def take_in(self, keys: Collection[Key] | None = None) -> LoadReport:
+        """
+        Bring the registries in step with the extra source only.
+
+        Args:
+            keys: Families and names of what changed there; all of it when not given.
+
+        Returns:
+            What became of these.
+        """
+        if self._extra is None:
+            return _NOTHING
+        async with self._busy:
+            found = await self._extra.find(keys)
+            known, faults = self._of_extra.candidates, self._of_extra.faults
+            everything = (one.key for one in (*known, *found.candidates))
+            concerned = set(everything if keys is None else keys)
+            found.stand_in(one for one in known if one.key in concerned)
+            now = {one.key: one for one in found.candidates}
+            rest = [one for one in known if one.key not in concerned]
+            self._of_extra = Found([*rest, *found.candidates], found.faults)
+            declared = self._declared()
+            rows = list(found.faults)
+            for key in sorted(concerned, key=lambda key: (key in declared, key)):
+                one = now.get(key) or self._next_best(key)
+                if one is not None:
+                    rows.append(await self._one(one, declared))
+                elif key in declared:
+                    rows.append(await self._withdraw(key))
+            others = (row for row in self.report.rows if row not in faults)
+            others = [row for row in others if (row.family, row.name) not in concerned]
+            self._tell(LoadReport((*others, *rows)), self.report)
+            return LoadReport(tuple(rows))
+
+    def _next_best(self, key: Key) -> Candidate | None:
+        """Return who has a name that the extra source has no longer."""
+        registry = self.registries.get(key[0])
+        if registry is None:
+            return None
+        others = _in_order(
+            registry.family, self.settings, self._types, self._variables, self._elsewhere
+        )
+        return next((one for one in others if one.key == key), None)
+
+    def listen(self) -> None:
+        """Take in what changes in the extra source as it happens, until :meth:`close`."""
+        if self._extra is not None:
+            self._extra.listen(self.take_in)
+
+    async def close(self) -> None:
+        """Listen no longer, and close what is open."""
+        if self._extra is not None:
+            await self._extra.close()
+
     def start_auto_refresh(self, interval: float | None = None) -> None:
         """
         Look for changes of files every ``interval`` seconds, and refresh when there are some.
@@ -258,6 +318,8 @@ class ProviderDiscovery:
                     logger.debug("Changed: %s", ", ".join(map(str, changed)) or "nothing")
                     async with self._busy:
                         await self._refresh(told=self.report)
+                elif self._extra is not None and await self._extra.has_changed():
+                    await self.take_in()
             except Exception:  # whatever it is, the next look may be better
                 logger.exception("Looking for changes of settings failed; the last ones stay")
             await asyncio.sleep(seconds)
@@ -280,10 +342,12 @@ class ProviderDiscovery:
         path = self.settings.registry.discovery.config_path
         file = Found() if path is None else await self._read(path)
         plugins = await self._from_plugins()
+        extra = Found() if self._extra is None else await self._extra.find()
         file.stand_in(self._file)
-        self._file = file.candidates
-        found = Found(faults=[*file.faults, *plugins.faults])
-        elsewhere = [*file.candidates, *plugins.candidates]
+        extra.stand_in(self._of_extra.candidates)
+        self._file, self._of_extra = file.candidates, extra
+        elsewhere = self._elsewhere = [*file.candidates, *plugins.candidates]
+        found = Found([*extra.candidates], [*extra.faults, *file.faults, *plugins.faults])
         for registry in self.registries.values():
             found.candidates += _in_order(
                 registry.family, self.settings, self._types, self._variables, elsewhere

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from time import monotonic
 
+from .daemon import within
 from .discovery import ProviderDiscovery
 from .lifecycle import graceful_shutdown
 from .log_masking import masked_logs
@@ -43,9 +45,10 @@ async def lifetime(
             if settings.discovery.auto_refresh_interval is not None:
                 discovery.start_auto_refresh()
             yield discovery
+        finally:
             limit = discovery.settings.registry.lifecycle.graceful_shutdown_timeout
             deadline = monotonic() + limit
             await discovery.stop_auto_refresh(limit / 3)
-        finally:
-            await discovery.close()
+            with suppress(TimeoutError):
+                await within(limit / 6, discovery.close())
         await graceful_shutdown(list(registries.values()), deadline - monotonic())

@@ -82,6 +82,10 @@ class ProviderConfig(BaseModel):
     aliases: ClassVar[Mapping[str, str]] = {}
     """Older names of fields, as ``{"bucket_name": "bucket"}``. Both given and different is an
     error."""
+    addresses: ClassVar[frozenset[str]] = frozenset(
+        ("account_url", "base_url", "endpoint_url", "host", "port", "url")
+    )
+    """Fields that say whom credentials are shown to: stored ones are not shown to another."""
 
     @model_validator(mode="before")
     @classmethod

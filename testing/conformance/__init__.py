@@ -13,9 +13,14 @@ pytest.register_assert_rewrite(
     *(
         f"{__name__}.storage_{rules}"
         for rules in ("behaviour", "capabilities", "copies", "keys", "robustness")
-    )
+    ),
+    *(
+        f"{__name__}.data_sources_{rules}"
+        for rules in ("case", "fetching", "looking", "robustness")
+    ),
 )
 
+from .data_sources import DataSourceConformance  # noqa: E402 - see above
 from .storage import StorageConformance  # noqa: E402 - see above
 
-__all__ = ["StorageConformance"]
+__all__ = ["DataSourceConformance", "StorageConformance"]

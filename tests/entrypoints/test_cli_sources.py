@@ -123,3 +123,52 @@ def test_wrong_use_is_told(cli: Run, arguments: list[str], told: str) -> None:
     assert result.exit_code in (1, 2)
     assert told in result.stderr
     assert result.stdout == ""
+
+
+def test_a_source_is_added_for_good_and_removed(cli: Run, folder: Path) -> None:
+    added = cli(
+        "sources", "add", "more", "--type", "local_file", f"root={folder / 'data'}", "--test"
+    )
+    assert (added.exit_code, added.stderr) == (
+        0,
+        "added the data_sources provider more (version 1)\n",
+    )
+    rows = {row[0]: row for row in lines(cli("sources", "list").stdout)}
+    assert rows["more"][4].endswith("catalogue.db")
+    assert cli("sources", "browse", "more:people").exit_code == 0
+    assert cli("sources", "remove", "more").exit_code == 0
+    assert cli("sources", "browse", "more").exit_code == 2
+
+
+def test_one_that_does_not_answer_is_not_added(cli: Run, folder: Path) -> None:
+    result = cli(
+        "sources", "add", "more", "--type", "local_file", f"root={folder / 'no'}", "--test"
+    )
+    assert result.exit_code == 1
+    assert "Failed to register provider 'more'" in result.stderr
+    assert not (folder / ".purveyor" / "catalogue.db").exists()
+
+
+def test_a_secret_is_taken_from_the_environment_and_shown_nowhere(
+    cli: Run, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SALES_PASSWORD", "canary-5f2-secret")
+    settings = ["host=db.invalid", "database=sales", "user=reader"]
+    added = cli(
+        "sources", "add", "sales", "--type", "postgresql", *settings,
+        "--secret-env", "password=SALES_PASSWORD", "--json",
+    )  # fmt: skip
+    assert added.exit_code == 0, added.output
+    told = added.output + cli("sources", "list", "--json").output
+    told += cli("providers", "show", "sales", "--family", "data_sources").output
+    assert "canary" not in told
+    kept = b"".join(path.read_bytes() for path in (folder / ".purveyor").glob("catalogue.db*"))
+    assert b"sales" in kept
+    assert b"canary" not in kept
+
+
+def test_a_secret_is_refused_as_an_argument(cli: Run) -> None:
+    result = cli("sources", "add", "sales", "--type", "postgresql", "password=canary-5f2")
+    assert result.exit_code == 2
+    assert "--secret-env password=VARIABLE" in result.stderr
+    assert "canary" not in result.output

@@ -31,6 +31,7 @@ TYPES = {
     float: "seconds",
     str: "text",
     Path: "path",
+    SecretStr: "secret",
     tuple[str, ...]: "list of texts",
     tuple[SecretStr, ...]: "list of secrets",
     dict[str, Any]: "table",
