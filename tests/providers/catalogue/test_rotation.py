@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import subprocess
+from typing import Any
 
 import pytest
 
@@ -53,7 +54,8 @@ async def test_a_rotation_changes_nothing_but_the_key(
         assert await rotate(catalogue) == Rotation(unchanged=50)
     only, _ = each_key(app)
     async with running(settings=only) as app:
-        assert app.storage.registry.config("s00").secret_key.get_secret_value() == "canary-s"
+        config: Any = app.storage.registry.config("s00")
+        assert config.secret_key.get_secret_value() == "canary-s"
 
 
 def each_key(app: ApplicationContainer) -> tuple[Settings, Settings]:

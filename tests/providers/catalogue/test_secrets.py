@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -31,7 +32,9 @@ server = pytest.mark.server("postgresql")
 async def stored(app: ApplicationContainer, name: str) -> dict[str, str]:
     async with app.catalogue()._opened().reading() as connection:
         where = registrations.c.name == name
-        return await connection.scalar(select(registrations.c.secrets).where(where))
+        found = await connection.scalar(select(registrations.c.secrets).where(where))
+    assert found is not None
+    return found
 
 
 async def store(app: ApplicationContainer, name: str, secrets: dict[str, str]) -> None:
@@ -170,7 +173,8 @@ async def test_two_catalogues_may_have_one_key(folder: Path, key: str, running: 
             await app.catalogue().add("storage", "docs", {**S3, "bucket": url[-6:-3]})
     for url in urls:
         async with running(settings=load_settings(catalogue={"url": url})) as app:
-            assert app.storage.registry.config("docs").bucket == url[-6:-3]
+            config: Any = app.storage.registry.config("docs")
+            assert config.bucket == url[-6:-3]
 
 
 @server

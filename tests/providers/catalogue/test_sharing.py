@@ -8,6 +8,7 @@ import json
 import logging
 import time
 from collections.abc import AsyncGenerator, Callable
+from typing import Any
 
 import pytest
 
@@ -229,7 +230,8 @@ async def test_processes_on_one_file_see_changes_at_the_next_look(
         entry = await one.catalogue().add("storage", "docs", FILES)
         await until(lambda: "docs" in two.storage.registry)
         await one.catalogue().update("storage", "docs", {"root": "b"}, version=entry.version)
-        await until(lambda: two.storage.registry.config("docs").root.name == "b")
+        registry: Any = two.storage.registry
+        await until(lambda: registry.config("docs").root.name == "b")
         await two.catalogue().remove("storage", "docs")
         await until(lambda: "docs" not in one.storage.registry)
 

@@ -75,10 +75,10 @@ def test_clearing_takes_all_or_those_that_are_meant() -> None:
     assert cache.clear() == 1
 
 
-@pytest.mark.parametrize("arguments", [{"ttl": -1}, {"max_entries": 0}])
-def test_nonsense_is_refused(arguments: dict[str, int]) -> None:
+@pytest.mark.parametrize(("ttl", "most"), [(-1, 1), (1, 0)])
+def test_nonsense_is_refused(ttl: float, most: int) -> None:
     with pytest.raises(ValueError, match="must be"):
-        TTLCache[str, int](**arguments)
+        TTLCache[str, int](ttl, max_entries=most)
 
 
 class Source:

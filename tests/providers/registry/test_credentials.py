@@ -310,7 +310,9 @@ class TestEmbeddedKeyFile:
         program = [sys.executable, "-c", FIRST_USE.format(SECRET, (*OWNER,))]
         pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
         with contextlib.ExitStack() as stack:
-            started = [stack.enter_context(subprocess.Popen(program, **pipes)) for _ in range(8)]
+            started: list[Any] = [
+                stack.enter_context(subprocess.Popen(program, **pipes)) for _ in range(8)
+            ]
             assert [process.stdout.readline() for process in started] == ["ready\n"] * 8
             for process in started:
                 process.stdin.write("\n")

@@ -23,8 +23,8 @@ from tests.providers.registry.samples import Backend, Sample, SampleConfig, turn
 
 Registry = ProviderRegistry[Any]
 
-NOISE = 16 * 1024
-"""Bytes that caches, counters and the tracer itself may take; a leak of 2 bytes a cycle is more."""
+NOISE = 32 * 1024
+"""Bytes that caches, counters and the tracer itself may take; a leak of 4 bytes a cycle is more."""
 
 
 class Quiet(Sample):
