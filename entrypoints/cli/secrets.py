@@ -15,7 +15,7 @@ from pydantic import BaseModel, SecretStr
 from ...providers.registry import secret_fields_of
 from .session import USAGE, fail
 
-__all__ = ["AskFor", "FromFile", "FromVariable", "settings_from"]
+__all__ = ["AskFor", "FromFile", "FromVariable", "json_of", "settings_from"]
 
 AskFor = Annotated[
     list[str] | None, typer.Option("--secret", metavar="KEY", help="Ask for a secret setting.")
@@ -63,7 +63,7 @@ def settings_from(
         if key.rstrip(":") in secret:
             _refuse(key.rstrip(":"))
         if key.endswith(":"):
-            key, value = key[:-1], _json(key[:-1], value)
+            key, value = key[:-1], json_of(key[:-1], value)
         take(key, value)
     for argument in files or ():
         key, path = _pair(argument, "KEY=PATH")
@@ -96,7 +96,8 @@ def _refuse(key: str) -> None:
     )
 
 
-def _json(key: str, text: str) -> Any:
+def json_of(key: str, text: str) -> Any:
+    """Return what JSON says; ends the command if it is none."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError):

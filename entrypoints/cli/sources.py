@@ -17,7 +17,7 @@ from ...providers.registry import HealthStatus, ProviderInfo
 from ...services.fetch import Manifest, ManifestItem, Query, Wanted, fetch, parse_wanted
 from . import providers
 from .output import print_fields, print_json, print_table, size_text, tell
-from .secrets import AskFor, FromFile, FromVariable
+from .secrets import AskFor, FromFile, FromVariable, json_of
 from .session import FAILED, USAGE, Session, fail
 
 __all__ = ["app"]
@@ -251,7 +251,9 @@ def query(
     statement: Annotated[str, typer.Argument(metavar="SQL", help="The query; - reads stdin.")],
     parameters: Annotated[
         list[str] | None,
-        typer.Option("--param", metavar="VALUE", help="For its placeholders, in order."),
+        typer.Option(
+            "--param", metavar="TEXT", help="For its placeholders, in order; :=JSON for no text."
+        ),
     ] = None,
     limit: Annotated[int, typer.Option(min=1, max=100_000, help="Rows to show.")] = 100,
     as_json: Json = False,
@@ -261,12 +263,15 @@ def query(
 
     `purveyor sources fetch --query` takes answers of any size.
 
-    Example: purveyor sources query warehouse 'select count(*) from orders'
+    Example: purveyor sources query warehouse 'select * from orders where id = $1' --param :=7
     """
+    values = [
+        json_of("--param", one[2:]) if one.startswith(":=") else one for one in parameters or ()
+    ]
     text = sys.stdin.read() if statement == "-" else statement
 
     async def work(container: ApplicationContainer) -> Table:
-        return await container.data_sources(name).query(text, parameters or (), limit=limit)
+        return await container.data_sources(name).query(text, values, limit=limit)
 
     session: Session = context.obj
     _print_rows(session.run(work), as_json=as_json)

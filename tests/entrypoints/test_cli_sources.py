@@ -116,6 +116,7 @@ def test_a_failed_fetch_leaves_nothing(cli: Run, folder: Path) -> None:
         (["browse", "nobody"], "Provider not found: nobody"),
         (["test", "nobody"], "Provider not found: nobody"),
         (["query", "files", "select 1"], "'query'"),
+        (["query", "files", "select $1", "--param", ":=x"], "what follows := is no JSON"),
     ],
 )
 def test_wrong_use_is_told(cli: Run, arguments: list[str], told: str) -> None:
