@@ -53,11 +53,14 @@ class MemoryStorage(StorageProvider[MemoryConfig]):
         overwrite: bool = True,
         content_type: str | None = None,
         metadata: Mapping[str, str] | None = None,
+        modified: datetime | None = None,
     ) -> ObjectInfo:
         """Keep an object."""
         check_key(key)
         if content_type or metadata:
             raise self._unsupported("metadata")
+        if modified:
+            raise self._unsupported("modified-times")
         content = b"".join([chunk async for chunk in chunks_of(data)])
         # Nothing is awaited from here on: for everybody else the object appears at once.
         return self._place(key, content, overwrite)

@@ -38,6 +38,7 @@ __all__ = [
     "StorageTransaction",
     "check_range",
     "chunks_of",
+    "timestamp",
 ]
 
 CHUNK_SIZE = 1024 * 1024
@@ -115,6 +116,7 @@ class StorageProvider(Provider[ConfigT]):
         overwrite: bool = True,
         content_type: str | None = None,
         metadata: Mapping[str, str] | None = None,
+        modified: datetime | None = None,
     ) -> ObjectInfo:
         """
         Store an object and return what is known of it.
@@ -126,6 +128,8 @@ class StorageProvider(Provider[ConfigT]):
                 writers at once exactly one succeeds.
             content_type: Media type to keep with it (capability ``metadata``).
             metadata: Names and values to keep with it (capability ``metadata``).
+            modified: When its content was last changed; without it, that is now (capability
+                ``modified-times``). A backend may keep whole seconds only.
 
         Raises:
             InvalidKeyError: The key breaks a rule.
@@ -134,7 +138,8 @@ class StorageProvider(Provider[ConfigT]):
             ObjectExistsError: ``overwrite`` is False and the key is taken.
             KeyConflictError: The backend cannot hold the key beside one it holds.
             StorageFullError: No space left.
-            UnsupportedCapabilityError: Metadata given to a type that keeps none.
+            UnsupportedCapabilityError: Metadata, or a time, given to a type that keeps none.
+            ValueError: ``modified`` has no time zone.
         """
         raise NotImplementedError
 
@@ -330,6 +335,18 @@ class StorageTransaction:
         changes, self._changes = self._changes, []
         if kind is None:
             await self._apply(changes)
+
+
+def timestamp(modified: datetime) -> float:
+    """
+    Return a time that was given to ``put`` as seconds since the epoch.
+
+    Raises:
+        ValueError: It has no time zone, and so could be any.
+    """
+    if modified.tzinfo is None:
+        raise ValueError(f"The time {modified} has no time zone; give one, such as UTC.")
+    return modified.timestamp()
 
 
 def not_found(key: str, provider_name: str = "") -> ObjectNotFoundError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Protocol
 
 from .base import Delete, ObjectInfo, ObjectSource, Put, StorageStats
@@ -21,6 +22,7 @@ class BlockingStorage(Protocol):
         overwrite: bool = True,
         content_type: str | None = None,
         metadata: Mapping[str, str] | None = None,
+        modified: datetime | None = None,
     ) -> ObjectInfo: ...
 
     def get(self, key: str, *, start: int = 0, end: int | None = None) -> bytes: ...

@@ -8,6 +8,7 @@ import errno
 import itertools
 import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar, TypeVarTuple, cast
 
@@ -23,6 +24,7 @@ from .base import (
     StorageStats,
     check_range,
     chunks_of,
+    timestamp,
 )
 from .errors import (
     InvalidKeyError,
@@ -166,17 +168,19 @@ class FilesystemStorage(StorageProvider[FilesystemConfig]):
         overwrite: bool = True,
         content_type: str | None = None,
         metadata: Mapping[str, str] | None = None,
+        modified: datetime | None = None,
     ) -> ObjectInfo:
         """See :meth:`StorageProvider.put`."""
         check_key(key)
         if content_type or metadata:
             raise self._unsupported("metadata", "a file has no place for it")
+        seconds = None if modified is None else timestamp(modified)
         if isinstance(data, bytes | bytearray | memoryview):
-            return await self._run(_put_bytes, self._tree, key, data, overwrite)
+            return await self._run(_put_bytes, self._tree, key, data, overwrite, seconds)
         async with self._draft(key) as draft, contextlib.aclosing(chunks_of(data)) as chunks:
             async for chunk in chunks:
                 await self._run(draft.write, chunk)
-            return await self._run(draft.commit, overwrite)
+            return await self._run(draft.commit, overwrite, seconds)
 
     @contextlib.asynccontextmanager
     async def _draft(self, key: str) -> AsyncGenerator[Draft, None]:
@@ -306,12 +310,16 @@ class FilesystemStorage(StorageProvider[FilesystemConfig]):
 
 
 def _put_bytes(
-    tree: FileTree, key: str, data: bytes | bytearray | memoryview, overwrite: bool
+    tree: FileTree,
+    key: str,
+    data: bytes | bytearray | memoryview,
+    overwrite: bool,
+    modified: float | None,
 ) -> ObjectInfo:
     draft = Draft(tree, key)
     try:
         draft.write(data)
-        return draft.commit(overwrite)
+        return draft.commit(overwrite, modified)
     finally:
         draft.discard()
 

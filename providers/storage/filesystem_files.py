@@ -60,9 +60,11 @@ class Draft:
             copied = len(data)
         return copied
 
-    def commit(self, overwrite: bool) -> ObjectInfo:
+    def commit(self, overwrite: bool, modified: float | None = None) -> ObjectInfo:
         """Put the object in its place; see :meth:`FileTree.place`."""
         file = self._opened()
+        if modified is not None:
+            os.utime(file, (modified, modified))
         if self._tree.fsync:
             os.fsync(file)
         status = os.fstat(file)

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from .errors import InvalidKeyError
 
-__all__ = ["MAX_KEY_BYTES", "MAX_SEGMENT_BYTES", "RESERVED_PREFIX", "check_key", "check_prefix"]
+__all__ = [
+    "MANIFEST_NAME",
+    "MAX_KEY_BYTES",
+    "MAX_SEGMENT_BYTES",
+    "RESERVED_PREFIX",
+    "check_key",
+    "check_prefix",
+]
 
 MAX_KEY_BYTES = 1024
 """Longest key, in bytes of UTF-8: Amazon S3's limit, the smallest of the object stores."""
@@ -12,6 +19,9 @@ MAX_SEGMENT_BYTES = 255
 """Longest part between two slashes, in bytes of UTF-8: the limit of the usual file systems."""
 RESERVED_PREFIX = ".purveyor-"
 """No part of a key may begin so: Purveyor's own files beside the objects do."""
+MANIFEST_NAME = ".purveyor-manifest"
+"""The one reserved name that a key may end with: what is known of the objects beside it. Such an
+object is read and written like any other, and never listed."""
 
 
 def check_key(key: str) -> str:
@@ -68,7 +78,10 @@ def _fault(key: str) -> str | None:
         return f"it has {len(encoded)} bytes of UTF-8, at most {MAX_KEY_BYTES} are allowed"
     if not key.isprintable() and any(char < " " or char in "\x7f\ufffe\uffff" for char in key):
         return "it holds a control character, or one that is none (U+FFFE, U+FFFF)"
-    for part in key.split("/"):
+    parts = key.split("/")
+    if parts[-1] == MANIFEST_NAME:
+        parts.pop()
+    for part in parts:
         if part == "":
             return "it begins or ends with '/' or holds '//'"
         if part in (".", ".."):

@@ -88,8 +88,11 @@ class S3Storage(StorageProvider[S3Config]):
         overwrite: bool = True,
         content_type: str | None = None,
         metadata: Mapping[str, str] | None = None,
+        modified: datetime | None = None,
     ) -> ObjectInfo:
         check_key(key)
+        if modified is not None:
+            raise self._unsupported("modified-times", "S3 sets the time itself")
         attributes: Attributes = headers_of(metadata) if metadata else {}
         if content_type is not None:
             attributes["Content-Type"] = content_type

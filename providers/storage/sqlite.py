@@ -8,6 +8,7 @@ import sqlite3
 import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal, cast
@@ -25,6 +26,7 @@ from .base import (
     StorageStats,
     check_range,
     chunks_of,
+    timestamp,
 )
 from .errors import StorageError
 from .keys import check_key, check_prefix
@@ -130,6 +132,7 @@ class SQLiteStorage(StorageProvider[SQLiteConfig]):
         overwrite: bool = True,
         content_type: str | None = None,
         metadata: Mapping[str, str] | None = None,
+        modified: datetime | None = None,
     ) -> ObjectInfo:
         check_key(key)
         store = partial(
@@ -138,6 +141,7 @@ class SQLiteStorage(StorageProvider[SQLiteConfig]):
             overwrite=overwrite,
             content_type=content_type,
             metadata=jobs.dump_metadata(metadata),
+            modified=None if modified is None else timestamp(modified),
         )
         if isinstance(data, bytes) and len(data) <= CHUNK_BYTES:
             return await self._writer.run(partial(store, size=len(data), content=data))

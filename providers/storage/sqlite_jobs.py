@@ -40,15 +40,22 @@ COPY = STORE.replace(
 )
 STAT = "SELECT key, size, modified, version, content_type, metadata FROM objects WHERE key = ?"
 # 0xFF is in no UTF-8, so what ends with it is greater than every key that begins like it.
+# Manifests (keys.MANIFEST_NAME) are never listed.
 PAGE = """
     SELECT key, size, modified, version, NULL, NULL FROM objects
-    WHERE key >= ? AND key < CAST(? AS TEXT) ORDER BY key LIMIT ?
+    WHERE key >= ? AND key < CAST(? AS TEXT)
+        AND substr('/' || key, -19) != '/.purveyor-manifest' ORDER BY key LIMIT ?
+"""
+TOTALS = """
+    SELECT count(*), coalesce(sum(size), 0) FROM objects
+    WHERE substr('/' || key, -19) != '/.purveyor-manifest'
 """
 # Objects that changed since they went into the index are left out: it is behind on them.
 SEARCH = """
     SELECT o.key, o.size, o.modified, o.version, o.content_type, o.metadata
     FROM words JOIN objects AS o ON o.id = words.rowid
     WHERE words MATCH ? AND o.id NOT IN (SELECT id FROM pending)
+        AND substr('/' || o.key, -19) != '/.purveyor-manifest'
     ORDER BY words.rank, o.key LIMIT ?
 """
 
@@ -89,6 +96,7 @@ def store(
     overwrite: bool,
     content_type: str | None,
     metadata: str | None,
+    modified: float | None = None,
 ) -> ObjectInfo:
     """Write an object's row: with its ``content``, or the ``version`` that was uploaded."""
     if version is not None:
@@ -100,7 +108,7 @@ def store(
         content = None
     if not overwrite:
         refuse_existing(connection, key=key)
-    modified = time.time()
+    modified = time.time() if modified is None else modified
     connection.execute(STORE, (key, version, size, modified, content_type, metadata, content))
     return info_of((key, size, modified, version, content_type, metadata))
 
@@ -298,7 +306,7 @@ def page(connection: sqlite3.Connection, *, start: str, prefix: str) -> list[Obj
 
 def totals(connection: sqlite3.Connection) -> tuple[int, int]:
     """Return the number of objects and of their bytes."""
-    return connection.execute("SELECT count(*), coalesce(sum(size), 0) FROM objects").fetchone()
+    return connection.execute(TOTALS).fetchone()
 
 
 def ping(connection: sqlite3.Connection) -> None:

@@ -12,7 +12,7 @@ STORAGE_TYPES = (
         name="filesystem",
         path="purveyor.providers.storage.filesystem:FilesystemStorage",
         description="Files below a folder of this machine",
-        capabilities=frozenset({"streaming", "local-storage"}),
+        capabilities=frozenset({"streaming", "local-storage", "modified-times"}),
         embedded=True,
         display_name="File system",
     ),
@@ -22,7 +22,15 @@ STORAGE_TYPES = (
         path="purveyor.providers.storage.sqlite:SQLiteStorage",
         description="One SQLite database file",
         capabilities=frozenset(
-            {"streaming", "local-storage", "metadata", "flat-keys", "search", "transactions"}
+            {
+                "streaming",
+                "local-storage",
+                "metadata",
+                "modified-times",
+                "flat-keys",
+                "search",
+                "transactions",
+            }
         ),
         embedded=True,
         display_name="SQLite",

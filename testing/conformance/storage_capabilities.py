@@ -7,6 +7,7 @@ import hashlib
 import tracemalloc
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ LARGE_CHUNKS = 64
 PYTHON_LIMIT = 24 * MIB
 PROCESS_LIMIT = 60 * MIB
 """Less than the object: what a library in another language holds counts too."""
+MODIFIED = datetime(2001, 2, 3, 4, 5, 6, tzinfo=UTC)
 METADATA = {"author": "Ada Lovelace", "note": 'größer als 5 % & "so"', "empty": ""}
 
 
@@ -100,6 +102,36 @@ class CapabilityRules(StorageCase):
             ("put with metadata", storage.put("object", b"x", metadata={"a": "b"})),
         ):
             await _refuses(name, call, "metadata")
+        assert await keys(storage) == []
+
+    # -- times ---------------------------------------------------------------------------
+
+    @pytest.mark.parametrize("size", [5, 3 * MIB], ids=["small", "large"])
+    @storage_test
+    async def test_a_given_time_is_kept(self, storage: Storage, size: int) -> None:
+        """The time a put was given is the object's, to the second at least, wherever it shows."""
+        self.needs("modified-times")
+        put = await storage.put("object", pieces(bytes(size)), modified=MODIFIED)
+        (listed,) = [info async for info in storage.list()]
+        for info in (put, listed, await storage.stat("object")):
+            assert abs(info.modified - MODIFIED) < timedelta(seconds=1)
+        await storage.put("object", b"x")
+        assert (await storage.stat("object")).modified > MODIFIED + timedelta(days=1)
+
+    @storage_test
+    async def test_a_time_without_a_zone_is_refused(self, storage: Storage) -> None:
+        """A time that could be any is refused, and nothing is stored."""
+        self.needs("modified-times")
+        with pytest.raises(ValueError, match="time zone"):
+            await storage.put("object", b"x", modified=MODIFIED.replace(tzinfo=None))
+        assert await keys(storage) == []
+
+    @storage_test
+    async def test_an_undeclared_time_is_refused(self, storage: Storage) -> None:
+        """Without the capability, a time is refused rather than lost, and nothing is stored."""
+        self.lacks("modified-times")
+        call = storage.put("object", b"x", modified=MODIFIED)
+        await _refuses("put with modified", call, "modified-times")
         assert await keys(storage) == []
 
     # -- search --------------------------------------------------------------------------

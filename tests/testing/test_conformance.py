@@ -196,8 +196,8 @@ class TestNotStreaming(Case):
 class MetadataUndeclared(MemoryStorage):
     """Takes metadata, and loses it."""
 
-    async def put(self, key, data, *, overwrite=True, content_type=None, metadata=None):
-        return await MemoryStorage.put(self, key, data, overwrite=overwrite)
+    async def put(self, key, data, *, overwrite=True, content_type=None, metadata=None, **options):
+        return await MemoryStorage.put(self, key, data, overwrite=overwrite, **options)
 
 
 class TestMetadataUndeclared(Case):

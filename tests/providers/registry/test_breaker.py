@@ -615,6 +615,17 @@ class TestHealthChecks:
 
 
 class TestByHand:
+    @pytest.mark.parametrize("forced", [True, False])
+    def test_a_reset_closes_what_failures_opened(
+        self, make: Callable[..., CircuitBreaker], forced: bool
+    ) -> None:
+        breaker = make(failure_threshold=1)
+        fail(breaker)
+        refused(breaker)
+        breaker.reset("a renewed instance answers", forced=forced)
+        assert breaker.state is CLOSED
+        assert breaker.admit()
+
     def test_forced_open_it_stays_so_until_reset(
         self, make: Callable[..., CircuitBreaker], clock: Clock, told: Told
     ) -> None:

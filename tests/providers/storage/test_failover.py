@@ -63,7 +63,7 @@ class HalfPair(Pair):
 
 class PairConformance(StorageConformance):
     provider_class = Pair
-    capabilities = frozenset({"streaming", "local-storage"})
+    capabilities = frozenset({"streaming", "local-storage", "modified-times"})
 
     @pytest.fixture
     def storage_config(self, tmp_path: Path) -> PairConfig:
@@ -80,7 +80,15 @@ class TestFailoverStorage(PairConformance):
 class TestFailoverStorageWhoseFirstMemberIsAway(PairConformance):
     provider_class = HalfPair
     capabilities = frozenset(
-        {"streaming", "local-storage", "metadata", "flat-keys", "search", "transactions"}
+        {
+            "streaming",
+            "local-storage",
+            "metadata",
+            "modified-times",
+            "flat-keys",
+            "search",
+            "transactions",
+        }
     )
 
 
