@@ -80,7 +80,9 @@ class TestFolderIsolated(PluginConformance):
             manifest='[types.settings.root]\ntype = "path"\nrequired = true\n',
         )
         manifest = plugins / "folder" / "plugin.toml"
-        text = manifest.read_text().replace('["local-storage"]', '["local-storage", "streaming"]')
+        text = manifest.read_text().replace(
+            '["local-storage"]', '["local-storage", "modified-times", "streaming"]'
+        )
         manifest.write_text(text)
         return "folder"
 
