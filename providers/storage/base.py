@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, BinaryIO, ClassVar, Self, TypeAlias, cast
 from ..registry.errors import RegistryError, UnsupportedCapabilityError
 from ..registry.provider import Call, ConfigT, Provider, operation
 from .errors import (
+    InvalidMetadataError,
     InvalidRangeError,
     ObjectNotFoundError,
     StorageConnectionError,
@@ -133,13 +134,13 @@ class StorageProvider(Provider[ConfigT]):
 
         Raises:
             InvalidKeyError: The key breaks a rule.
-            InvalidMetadataError: A name or value of ``metadata`` breaks a rule.
+            InvalidMetadataError: A name or value of ``metadata`` breaks a rule, or ``modified``
+                has no time zone.
             FileNotFoundError: ``data`` is the path of a local file that is not there.
             ObjectExistsError: ``overwrite`` is False and the key is taken.
             KeyConflictError: The backend cannot hold the key beside one it holds.
             StorageFullError: No space left.
             UnsupportedCapabilityError: Metadata, or a time, given to a type that keeps none.
-            ValueError: ``modified`` has no time zone.
         """
         raise NotImplementedError
 
@@ -342,10 +343,10 @@ def timestamp(modified: datetime) -> float:
     Return a time that was given to ``put`` as seconds since the epoch.
 
     Raises:
-        ValueError: It has no time zone, and so could be any.
+        InvalidMetadataError: It has no time zone, and so could be any.
     """
     if modified.tzinfo is None:
-        raise ValueError(f"The time {modified} has no time zone; give one, such as UTC.")
+        raise InvalidMetadataError(f"The time {modified} has no time zone; give one, such as UTC.")
     return modified.timestamp()
 
 

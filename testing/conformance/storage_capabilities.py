@@ -13,7 +13,13 @@ from pathlib import Path
 import pytest
 
 from ...providers.registry import UnsupportedCapabilityError
-from ...providers.storage import Delete, KeyConflictError, ObjectExistsError, Put
+from ...providers.storage import (
+    Delete,
+    InvalidMetadataError,
+    KeyConflictError,
+    ObjectExistsError,
+    Put,
+)
 from .storage_case import MIB, Storage, StorageCase, keys, pieces, refusal, storage_test
 
 __all__ = ["CapabilityRules"]
@@ -122,8 +128,8 @@ class CapabilityRules(StorageCase):
     async def test_a_time_without_a_zone_is_refused(self, storage: Storage) -> None:
         """A time that could be any is refused, and nothing is stored."""
         self.needs("modified-times")
-        with pytest.raises(ValueError, match="time zone"):
-            await storage.put("object", b"x", modified=MODIFIED.replace(tzinfo=None))
+        naive = storage.put("object", b"x", modified=MODIFIED.replace(tzinfo=None))
+        await refusal(InvalidMetadataError, "put with a time of no zone", naive)
         assert await keys(storage) == []
 
     @storage_test
