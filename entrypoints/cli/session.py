@@ -142,7 +142,7 @@ class CommandGroup(TyperGroup):
 
 def exit_code_of(error: RegistryError) -> int:
     """Return the exit code for an error: wrong usage or settings, or a failure."""
-    usage = isinstance(error, _USAGE_ERRORS) or error.code == "INVALID_PLACE"
+    usage = isinstance(error, _USAGE_ERRORS) or error.code in ("INVALID_PLACE", "INVALID_FILTER")
     return USAGE if usage else FAILED
 
 

@@ -16,9 +16,17 @@ import typer
 from ...containers import ApplicationContainer
 from ...providers.registry import RegistryError
 from ...providers.storage import ObjectInfo, ObjectNotFoundError, ObjectSource, StorageProvider
-from ...services.sync import LocalPlace, StoragePlace, SyncError, local_storage, parse_place
+from ...services.sync import (
+    LocalPlace,
+    StoragePlace,
+    SyncError,
+    VerifyResult,
+    local_storage,
+    parse_place,
+)
+from ...services.sync import verify as verify_places
 from .output import complain, print_fields, print_json, size_text, tell
-from .session import FAILED, USAGE, Session, fail
+from .session import FAILED, USAGE, Session, exit_code_of, fail
 
 __all__ = ["app"]
 
@@ -205,6 +213,46 @@ def rm(
 
     session: Session = context.obj
     if not session.run(work):
+        raise typer.Exit(FAILED)
+
+
+@app.command()
+def verify(
+    context: typer.Context,
+    one: Annotated[str, typer.Argument(metavar="A", help="A place or a path.")],
+    other: Annotated[str, typer.Argument(metavar="B", help="Another one.")],
+    full: Annotated[
+        bool, typer.Option("--full", help="Read everything, whatever checksums there are.")
+    ] = False,
+    jobs: Annotated[int, typer.Option(min=1, max=1024, help="Objects at the same time.")] = 16,
+    as_json: Json = False,
+) -> None:
+    """
+    Compare all that lies below two places by size and content; change nothing.
+
+    Checksums are compared where both places have them; where not, the content is read.
+
+    Example: purveyor storage verify docs backups:docs
+    """
+
+    async def work(container: ApplicationContainer) -> VerifyResult:
+        return await verify_places(one, other, container=container, jobs=jobs, full=full)
+
+    session: Session = context.obj
+    result = session.run(work)
+    if as_json:
+        print_json(result.to_dict())
+    else:
+        for difference in result.differences:
+            typer.echo(f"{difference.kind}\t{difference.path}\t{difference.reason}")
+        tell(
+            f"{result.one} and {result.other}: {result.same} the same "
+            f"({size_text(result.bytes)}), {len(result.differences)} not"
+        )
+    if result.error is not None:
+        complain(result.error.message)
+        raise typer.Exit(exit_code_of(result.error))
+    if not result.success:
         raise typer.Exit(FAILED)
 
 

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import functools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ...providers.data_sources import TableFormat
+from ..patterns import WILD, expression
 from .errors import FetchError
 
 __all__ = ["Query", "Wanted", "parse_wanted"]
 
-_WILD = re.compile(r"(\*\*/|\*\*|\*|\?)")
-_MEANING = {"**/": "(?:[^/]+/)*", "**": ".*", "*": "[^/]*", "?": "[^/]"}
 _NAMED = re.compile(r"([\w.-]*):(.*)", re.DOTALL)
 
 
@@ -37,16 +35,16 @@ class Wanted:
     @property
     def is_pattern(self) -> bool:
         """Whether it may name any number of items."""
-        return _WILD.search(self.item) is not None
+        return WILD.search(self.item) is not None
 
     @property
     def prefix(self) -> str:
         """What every item that is meant begins with."""
-        return _WILD.split(self.item, maxsplit=1)[0]
+        return WILD.split(self.item, maxsplit=1)[0]
 
     def matches(self, item: str) -> bool:
         """Tell whether the pattern means an item."""
-        return _expression(self.item).fullmatch(item) is not None
+        return expression(self.item).fullmatch(item) is not None
 
     def __str__(self) -> str:
         return f"{self.source or ''}:{self.item}"
@@ -90,9 +88,3 @@ def parse_wanted(text: str, *, format: TableFormat | None = None) -> Wanted:
             code="INVALID_PLACE",
         )
     return Wanted(named[1] or None, named[2], format)
-
-
-@functools.lru_cache(maxsize=256)
-def _expression(pattern: str) -> re.Pattern[str]:
-    parts = (_MEANING.get(part, re.escape(part)) for part in _WILD.split(pattern))
-    return re.compile("".join(parts), re.DOTALL)

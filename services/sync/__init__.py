@@ -7,6 +7,7 @@ from .errors import SourceChangedError, SyncError, VerificationError
 from .events import (
     BytesMoved,
     ListingFinished,
+    ObjectDelayed,
     ObjectFailed,
     ObjectFinished,
     ObjectFound,
@@ -15,15 +16,23 @@ from .events import (
     Observer,
     SyncEvent,
 )
+from .filters import Filters, Rule
 from .local import local_storage
+from .options import Compare, SyncOptions, Verify
 from .places import LocalPlace, Place, StoragePlace, parse_place
 from .result import FailedObject, SyncResult
+from .verify import Difference, VerifyResult, verify
+from .watch import follow
 
 __all__ = [
     "BytesMoved",
+    "Compare",
+    "Difference",
     "FailedObject",
+    "Filters",
     "ListingFinished",
     "LocalPlace",
+    "ObjectDelayed",
     "ObjectFailed",
     "ObjectFinished",
     "ObjectFound",
@@ -31,13 +40,19 @@ __all__ = [
     "ObjectStarted",
     "Observer",
     "Place",
+    "Rule",
     "SourceChangedError",
     "StoragePlace",
     "SyncError",
     "SyncEvent",
+    "SyncOptions",
     "SyncResult",
     "VerificationError",
+    "Verify",
+    "VerifyResult",
+    "follow",
     "local_storage",
     "parse_place",
     "sync",
+    "verify",
 ]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from ...providers.registry import NotFoundError
 from ...providers.storage import ObjectInfo, ObjectNotFoundError, check_key, check_prefix
+from ...providers.storage.keys import MANIFEST_NAME
 from .errors import SyncError
 from .local import local_storage, walk
 from .merge import Entry
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from ...providers.storage import StorageProvider
 
 __all__ = ["End", "Source", "Target", "disabled_provider", "storage_of"]
+
+LOCAL = frozenset({"local-storage", "modified-times"})
+"""What a folder of this machine can do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +39,16 @@ class End:
     prefix: str
     capabilities: frozenset[str]
     data: Path | None
+
+    @property
+    def is_here(self) -> bool:
+        """Whether its objects are on this machine, so that reading them costs little."""
+        return "local-storage" in self.capabilities
+
+    @property
+    def keeps_times(self) -> bool:
+        """Whether an object can have the time of its source."""
+        return "modified-times" in self.capabilities
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +104,7 @@ class Source:
         storage = local_storage(folder)
         stack.push_async_callback(storage.dispose)
         key = "" if name is None else path.resolve().name
-        end = End(str(place), storage, key, frozenset({"local-storage"}), folder)
+        end = End(str(place), storage, key, LOCAL, folder)
         await storage.check_health()
         if name is None:
             return cls(end, None, lambda: walk(folder))
@@ -137,7 +151,7 @@ class Target:
                 folder, name = folder.parent, folder.name
             storage = local_storage(folder)
             stack.push_async_callback(storage.dispose)
-            end = End(str(place), storage, "", frozenset({"local-storage"}), folder.resolve())
+            end = End(str(place), storage, "", LOCAL, folder.resolve())
             made = not dry_run or folder.exists()
         else:
             prefix = place.key
@@ -247,7 +261,8 @@ async def _listed(end: End) -> AsyncGenerator[Entry]:
     listing = cast("AsyncGenerator[ObjectInfo]", end.storage.list(end.prefix))
     async with aclosing(listing):
         async for info in listing:
-            yield Entry(info.key[start:], info)
+            if info.key.rpartition("/")[2] != MANIFEST_NAME:  # which not every type hides
+                yield Entry(info.key[start:], info)
 
 
 async def _stated(end: End, name: str) -> AsyncGenerator[Entry]:

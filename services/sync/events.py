@@ -10,6 +10,7 @@ __all__ = [
     "Action",
     "BytesMoved",
     "ListingFinished",
+    "ObjectDelayed",
     "ObjectFailed",
     "ObjectFinished",
     "ObjectFound",
@@ -20,7 +21,7 @@ __all__ = [
     "Verification",
 ]
 
-Action: TypeAlias = Literal["copied", "skipped", "would-copy"]
+Action: TypeAlias = Literal["copied", "skipped", "would-copy", "deleted", "would-delete"]
 Verification: TypeAlias = Literal["content", "etag", "size"]
 """How a copy was compared with what was read: byte by byte, by the MD5 that is the target's
 etag, or by its size alone."""
@@ -65,13 +66,22 @@ class BytesMoved:
 
 @dataclass(slots=True)
 class ObjectFinished:
-    """An object is done: ``key`` in the source, ``target`` where it went."""
+    """An object is done: ``key`` in the source, ``target`` where it went (or was removed)."""
 
     key: str
     target: str
     size: int
     action: Action
     verified: Verification | None = None
+
+
+@dataclass(slots=True)
+class ObjectDelayed:
+    """An object could not be copied for a reason that may pass; it is tried again later."""
+
+    key: str
+    code: str
+    reason: str
 
 
 @dataclass(slots=True)
@@ -90,6 +100,7 @@ SyncEvent: TypeAlias = (
     | ObjectStarted
     | BytesMoved
     | ObjectFinished
+    | ObjectDelayed
     | ObjectFailed
 )
 Observer: TypeAlias = Callable[[SyncEvent], None]

@@ -14,7 +14,7 @@ from ...providers.registry import RegistryError, guarded
 from ...providers.storage import InvalidKeyError, ObjectInfo, StoragePermissionError, check_key
 from ...providers.storage.base import reason_of
 from ...providers.storage.filesystem import FilesystemConfig, FilesystemStorage
-from ...providers.storage.keys import RESERVED_PREFIX
+from ...providers.storage.keys import MANIFEST_NAME, RESERVED_PREFIX
 from .merge import Entry
 
 __all__ = ["local_storage", "walk"]
@@ -66,8 +66,8 @@ def _entries(folder: str, base: str) -> Iterator[Entry]:
 
 
 def _entry(path: str, key: str, name: str) -> Entry | None:
-    if name.startswith(RESERVED_PREFIX) and name.endswith(".part"):
-        return None  # an object that another process is writing
+    if name == MANIFEST_NAME or (name.startswith(RESERVED_PREFIX) and name.endswith(".part")):
+        return None  # an object that another process is writing, or what is known of objects
     try:
         status = os.lstat(path)
     except FileNotFoundError:

@@ -5,15 +5,42 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import TypeVar
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 
 from ...providers.registry import RegistryError
 from ...providers.storage import ObjectInfo
 from .errors import SyncError
 
-__all__ = ["Entry", "merged"]
+__all__ = ["Entry", "Known", "merged", "microseconds"]
 
-ItemT = TypeVar("ItemT")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Known(NamedTuple):
+    """What is known of an object of the target."""
+
+    path: str
+    size: int
+    etag: str | None
+    modified: int
+    """Microseconds since 1970: when its source was last changed."""
+    md5: str | None = None
+
+    @classmethod
+    def of(cls, path: str, info: ObjectInfo, modified: datetime, md5: str | None = None) -> Known:
+        """Return what is known of an object that was just put, or found to be the same."""
+        return cls(path, info.size, info.etag, microseconds(modified), md5)
+
+    @property
+    def time(self) -> datetime:
+        """When its source was last changed."""
+        return _EPOCH + timedelta(microseconds=self.modified)
+
+
+def microseconds(time: datetime) -> int:
+    """Return a time as whole microseconds since 1970."""
+    return (time - _EPOCH) // timedelta(microseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +53,14 @@ class Entry:
         info: What the listing says of it; None where it cannot be copied.
         fault: Why it cannot be copied.
         ignored: Why it is no object at all.
+        known: What the manifest of its place knows of it.
     """
 
     path: str
     info: ObjectInfo | None = None
     fault: RegistryError | None = None
     ignored: str | None = None
+    known: Known | None = None
 
 
 async def merged(

@@ -41,9 +41,9 @@ class StoragePlace:
 Place: TypeAlias = LocalPlace | StoragePlace
 
 
-def parse_place(text: str | os.PathLike[str], *, windows: bool = os.name == "nt") -> Place:
+def parse_place(text: str | os.PathLike[str] | Place, *, windows: bool = os.name == "nt") -> Place:
     """
-    Return the place that ``text`` names.
+    Return the place that ``text`` names; a place names itself.
 
     ``NAME:key`` is in the provider ``NAME``, ``:key`` in the default one, and anything else is
     a path of this machine: so is what has a slash before its first colon (``./a:b``), every
@@ -52,6 +52,8 @@ def parse_place(text: str | os.PathLike[str], *, windows: bool = os.name == "nt"
     Raises:
         SyncError: ``text`` is empty.
     """
+    if isinstance(text, LocalPlace | StoragePlace):
+        return text
     if not isinstance(text, str):
         return LocalPlace(Path(text))
     if text == "":

@@ -35,11 +35,13 @@ class SyncResult:
         files: Objects copied.
         bytes: Their bytes.
         skipped: Objects that were there already.
+        deleted: Objects removed from the target, where they were beyond the source.
         ignored: What lies in the source and is no object (symbolic links, sockets).
         failed: Objects that could not be copied.
         verified: How many copies were compared by what.
         error: Why the whole ended early, if it did.
         note: Why nothing was to be done: the provider is disabled.
+        warnings: What went otherwise than one may think, and made nothing wrong.
         seconds: How long it took.
     """
 
@@ -49,11 +51,13 @@ class SyncResult:
     files: int = 0
     bytes: int = 0
     skipped: int = 0
+    deleted: int = 0
     ignored: int = 0
     failed: list[FailedObject] = field(default_factory=list[FailedObject])
     verified: dict[str, int] = field(default_factory=dict[str, int])
     error: RegistryError | None = None
     note: str | None = None
+    warnings: list[str] = field(default_factory=list[str])
     seconds: float = 0.0
 
     @property
@@ -71,11 +75,13 @@ class SyncResult:
             "files": self.files,
             "bytes": self.bytes,
             "skipped": self.skipped,
+            "deleted": self.deleted,
             "ignored": self.ignored,
             "failed": [one.to_dict() for one in self.failed],
             "verified": dict(self.verified),
             "error": None if self.error is None else self.error.message,
             "error_code": None if self.error is None else self.error.code,
             "note": self.note,
+            "warnings": list(self.warnings),
             "seconds": round(self.seconds, 3),
         }

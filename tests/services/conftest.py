@@ -93,7 +93,7 @@ async def container(tmp_path: Path) -> AsyncIterator[ApplicationContainer]:
 class MisbehavingStorage(FilesystemStorage):
     """A file system whose ``put`` first asks ``before_put`` what to write."""
 
-    capabilities = frozenset({"local-storage"})
+    capabilities = frozenset({"local-storage", "modified-times"})
     before_put: Callable[[str, Any], Any]
 
     async def put(self, key: str, data: Any, **options: Any) -> ObjectInfo:

@@ -28,6 +28,7 @@ from purveyor.services.sync import (
     ObjectStarted,
     SyncError,
     SyncEvent,
+    SyncOptions,
     sync,
 )
 from purveyor.settings import Settings
@@ -235,7 +236,9 @@ async def test_a_dry_run_says_what_it_would_do_and_writes_nothing(
     before = tree(tmp_path)
     for target in (tmp_path / "new" / "folder", ":docs"):
         would.clear()
-        result = await sync(docs, target, container=container, dry_run=True, observer=observe)
+        result = await sync(
+            docs, target, container=container, options=SyncOptions(dry_run=True), observer=observe
+        )
         assert (result.success, result.dry_run, result.files) == (True, True, len(tree(docs)))
         assert sorted(would) == sorted(tree(docs))
 
@@ -290,7 +293,9 @@ async def test_a_key_that_gets_too_long_below_the_target_fails(
 ) -> None:
     prefix = "/".join(["p" * 200] * 5)  # 1,004 bytes
 
-    result = await sync(docs, f"sqlite:{prefix}", container=container, dry_run=True)
+    result = await sync(
+        docs, f"sqlite:{prefix}", container=container, options=SyncOptions(dry_run=True)
+    )
 
     assert set(codes(result).values()) == {"INVALID_KEY"}
     assert "größe/日本.txt" not in codes(result)
@@ -303,7 +308,9 @@ async def test_a_key_beside_a_folder_of_its_name_fails_alone(
     for key in ("a", "a/b", "c"):
         await container.storage("sqlite").put(key, b"x")
 
-    result = await sync("sqlite:", tmp_path / "out", container=container, jobs=1)
+    result = await sync(
+        "sqlite:", tmp_path / "out", container=container, options=SyncOptions(jobs=1)
+    )
 
     assert codes(result) == {"a/b": "KEY_CONFLICT"}
     assert result.error is None
@@ -350,7 +357,9 @@ async def test_a_file_that_is_gone_before_its_turn_fails_alone(
         if isinstance(event, ListingFinished):
             (docs / "readme.md").unlink()
 
-    result = await sync(docs, ":docs", container=container, observer=observe, jobs=1)
+    result = await sync(
+        docs, ":docs", container=container, observer=observe, options=SyncOptions(jobs=1)
+    )
 
     assert codes(result) == {"readme.md": "OBJECT_NOT_FOUND"}
 
@@ -472,14 +481,14 @@ async def test_verify_by_size_does_not_read_back(
 ) -> None:
     misbehaving.before_put = damaged(2)
 
-    result = await sync(docs, "bad:", container=container, verify="size")
+    result = await sync(docs, "bad:", container=container, options=SyncOptions(verify="size"))
 
     assert result.success
     assert result.verified == {"size": len(tree(docs))}
 
     misbehaving.before_put = lambda _key, data: b"short" if isinstance(data, bytes) else data
     (docs / "a.txt").write_bytes(b"another length")
-    result = await sync(docs, "bad:", container=container, verify="size")
+    result = await sync(docs, "bad:", container=container, options=SyncOptions(verify="size"))
     assert codes(result) == {"a.txt": "VERIFICATION_FAILED"}
 
 
@@ -517,7 +526,7 @@ async def test_a_target_that_fails_as_a_whole_ends_the_sync_with_one_error(
     misbehaving.before_put = before_put
     monkeypatch.setattr(misbehaving, "check_health", check_health)
 
-    result = await sync(tmp_path / "many", "bad:", container=container, jobs=4)
+    result = await sync(tmp_path / "many", "bad:", container=container, options=SyncOptions(jobs=4))
 
     assert not result.success
     assert result.error is error
@@ -541,7 +550,7 @@ async def test_an_end_that_is_well_but_refuses_everything_ends_the_sync(
     misbehaving.before_put = before_put
     monkeypatch.setattr(type(misbehaving), "capabilities", frozenset({"remote-storage"}))
 
-    result = await sync(tmp_path / "many", "bad:", container=container, jobs=1)
+    result = await sync(tmp_path / "many", "bad:", container=container, options=SyncOptions(jobs=1))
 
     assert str(result.error) == "may list, may not write"
     assert len(result.failed) == 9
@@ -708,7 +717,12 @@ async def test_a_folder_goes_to_s3_and_back(
     async with container.lifespan():
         first = await sync(docs, "cloud:docs", container=container)
         second = await sync(docs, "cloud:docs", container=container)
-        full = await sync(docs / "parts.bin", "cloud:full", container=container, verify="full")
+        full = await sync(
+            docs / "parts.bin",
+            "cloud:full",
+            container=container,
+            options=SyncOptions(verify="full"),
+        )
         back = await sync("cloud:docs", tmp_path / "back", container=container)
 
     assert (first.error, first.failed) == (None, [])
