@@ -7,6 +7,9 @@ Typer and Rich, which the extra ``cli`` installs, are imported when :func:`run` 
 from __future__ import annotations
 
 import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import cast
 
 __all__ = ["run"]
 
@@ -24,6 +27,25 @@ def run() -> None:
     except ImportFailedError as error:
         sys.stderr.write(f"error: the command line needs an extra: {error}\n")
         sys.exit(2)
-    from .app import app
+    with _hidden("fastapi", "starlette"):
+        from .app import app
 
     app(prog_name="purveyor")
+
+
+@contextmanager
+def _hidden(*names: str) -> Generator[None]:
+    """
+    Let packages look as if they were not installed.
+
+    dependency-injector imports FastAPI where it is, to know its markers; no command has any, and
+    the import takes longer than all else that a command imports.
+    """
+    modules = cast("dict[str, object]", sys.modules)
+    hidden = [name for name in names if name not in modules]
+    modules.update(dict.fromkeys(hidden))
+    try:
+        yield
+    finally:
+        for name in hidden:
+            del modules[name]

@@ -158,6 +158,20 @@ class StorageProvider(Provider[ConfigT]):
         raise NotImplementedError
 
     @operation
+    async def get_with_info(self, key: str, *, end: int | None = None) -> tuple[ObjectInfo, bytes]:
+        """
+        Return what is known of an object, and its content, or the bytes before ``end``.
+
+        The info is no older than the content. A type that learns both at once overrides this;
+        others ask twice.
+
+        Raises:
+            ObjectNotFoundError: There is no such object.
+        """
+        data = await self.get(key, end=end)
+        return await self.stat(key), data
+
+    @operation
     def stream(self, key: str, *, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
         """
         Iterate over an object's content in chunks, in bounded memory.

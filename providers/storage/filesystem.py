@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import errno
 import itertools
+import os
 import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from datetime import datetime
@@ -229,6 +230,12 @@ class FilesystemStorage(StorageProvider[FilesystemConfig]):
         return await self._run(_get, Reader(self._tree, check_key(key), start, end))
 
     @operation
+    async def get_with_info(self, key: str, *, end: int | None = None) -> tuple[ObjectInfo, bytes]:
+        """See :meth:`StorageProvider.get_with_info`; both are of the file that was opened."""
+        reader = Reader(self._tree, check_key(key), 0, end)
+        return await self._run(_get_with_info, key, reader)
+
+    @operation
     async def stream(
         self, key: str, *, start: int = 0, end: int | None = None
     ) -> AsyncIterator[bytes]:
@@ -327,12 +334,25 @@ def _put_bytes(
 def _get(reader: Reader) -> bytes:
     try:
         reader.open()
-        data = reader.read(reader.left)
-        if not reader.left:
-            return data
-        parts = [data]  # a read of the system may give less than it is asked for
-        while reader.left:
-            parts.append(reader.read(reader.left))
-        return b"".join(parts)
+        return _all_of(reader)
     finally:
         reader.close()
+
+
+def _get_with_info(key: str, reader: Reader) -> tuple[ObjectInfo, bytes]:
+    try:
+        descriptor = reader.open()
+        data = _all_of(reader)
+        return info_of(key, os.fstat(descriptor)), data  # who writes to it may have gone on
+    finally:
+        reader.close()
+
+
+def _all_of(reader: Reader) -> bytes:
+    data = reader.read(reader.left)
+    if not reader.left:
+        return data
+    parts = [data]  # a read of the system may give less than it is asked for
+    while reader.left:
+        parts.append(reader.read(reader.left))
+    return b"".join(parts)

@@ -252,10 +252,10 @@ class _Reading:
         with self._noting_errors():
             await self._pace.take(self.before.size)
             # No more than it was said to have: it may have grown beyond memory.
-            data = await self._storage.get(self.before.key, end=CHUNK_SIZE + 1)
+            after, data = await self._storage.get_with_info(self.before.key, end=CHUNK_SIZE + 1)
             self._whole = data
             self._count(data)
-            await self._check_unchanged()
+            self._check_unchanged(after)
         return data
 
     async def chunks(self) -> AsyncGenerator[bytes]:
@@ -269,7 +269,7 @@ class _Reading:
                         await asyncio.to_thread(self._digest.update, chunk)
                     self._count(chunk)
                     yield chunk
-            await self._check_unchanged()
+            self._check_unchanged(await self._storage.stat(self.before.key))
 
     def md5(self) -> str | None:
         """Return the MD5 of what was read; None if nobody would compare it."""
@@ -309,8 +309,8 @@ class _Reading:
         self.size += len(data)
         self._moved(self.before.key, len(data))
 
-    async def _check_unchanged(self) -> None:
-        before, after = self.before, await self._storage.stat(self.before.key)
+    def _check_unchanged(self, after: ObjectInfo) -> None:
+        before = self.before
         both_etags = before.etag is not None and after.etag is not None
         if (
             self.size != after.size
