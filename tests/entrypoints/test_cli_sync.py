@@ -99,17 +99,21 @@ def test_a_disabled_target_is_said_and_no_failure(
 @pytest.mark.requirement("S4.49")
 @pytest.mark.parametrize(
     ("sent", "code", "word"),
-    [(signal.SIGINT, 130, b"interrupted"), (signal.SIGTERM, 143, b"terminated")],
+    [
+        (signal.SIGINT, 130, b"error: interrupted: "),
+        (signal.SIGTERM, 143, b"error: terminated: "),
+        (signal.SIGKILL, -signal.SIGKILL, b""),
+    ],
 )
 def test_a_signal_ends_it_with_its_code_and_leaves_nothing_half_written(
     process: Run, folder: Path, sent: signal.Signals, code: int, word: bytes
 ) -> None:
     source = folder / "many"
     source.mkdir()
-    for number in range(4000):
+    for number in range(2000):
         (source / f"{number}").write_bytes(os.urandom(2000))
     with (source / "large").open("wb") as file:
-        for _ in range(64):
+        for _ in range(32):
             file.write(os.urandom(1024 * 1024))
     target = folder / "target"
     with subprocess.Popen(
@@ -124,12 +128,87 @@ def test_a_signal_ends_it_with_its_code_and_leaves_nothing_half_written(
 
     assert running.returncode == code
     assert stdout == b""
-    assert stderr.startswith(b"error: " + word + b": ")
-    copied = [path.name for path in target.iterdir()]
-    assert 10 <= len(copied) < 4001
+    assert stderr.startswith(word)
+    copied = [path.name for path in target.iterdir() if not path.name.startswith(".purveyor-")]
+    assert 10 <= len(copied) < 2001
     assert all((target / name).read_bytes() == (source / name).read_bytes() for name in copied)
     assert process("sync", "many", "target").returncode == 0
     assert same(source, target)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--checksum", "--size-only"], "exclude each other"),
+        (["--watch", "--dry-run"], "exclude each other"),
+        (["--filter", "*.tmp"], "Invalid filter '*.tmp'"),
+        (["--bwlimit", "fast"], "no number of bytes"),
+        (["--bwlimit", "0"], "no number of bytes"),
+        (["--max-delete", "-1"], "--max-delete"),
+    ],
+)
+def test_wrong_options_are_told(cli: Run, docs: Path, arguments: list[str], told: str) -> None:
+    result = cli("sync", "docs", ":docs", *arguments)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert told in result.stderr
+
+
+def test_options_reach_the_sync(cli: Run, docs: Path, folder: Path) -> None:
+    (docs / "x.tmp").write_bytes(b"x")
+    arguments = ["--exclude", "*.tmp", "--bwlimit", "1G", "--tps-limit", "1000", "--checksum"]
+    result = cli("sync", "docs", "out", *arguments, "--report", "report.json")
+    assert result.exit_code == 0
+    assert json.loads((folder / "report.json").read_text())["files"] == 2
+    assert not (folder / "out" / "x.tmp").exists()
+
+    (docs / "a.txt").unlink()
+    would = cli("sync", "docs", "out", "--delete", "--dry-run", "--filter", "- *.tmp")
+    assert would.stdout == "delete\ta.txt\ta.txt\t0\n"
+    refused = cli("sync", "docs", "out", "--delete", "--max-delete", "0")
+    assert (refused.exit_code, (folder / "out" / "a.txt").exists()) == (1, True)
+    assert "more than the 0" in refused.stderr
+    done = cli("sync", "docs", "out", "--delete", "--force", "--size-only")
+    assert "1 deleted" in done.stdout
+    assert same(docs, folder / "out")
+
+
+def test_a_report_that_cannot_be_written_is_told(cli: Run, docs: Path) -> None:
+    result = cli("sync", "docs", "out", "--report", "missing/report.json")
+    assert result.exit_code == 0
+    assert "The report 'missing/report.json' cannot be written" in result.stderr
+
+
+def test_a_watched_folder_is_followed_until_a_signal(docs: Path, folder: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "purveyor", "sync", "docs", "out", "--watch", "--interval", "0.1"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as running:
+        assert running.stdout is not None
+        assert b"2 copied" in running.stdout.readline()
+        (docs / "new.txt").write_bytes(b"new")
+        assert b"1 copied" in running.stdout.readline()
+        running.send_signal(signal.SIGTERM)
+        _, stderr = running.communicate(timeout=30)
+    assert running.returncode == 143
+    assert stderr == b"terminated: no longer watched; nothing is half-written\n"
+    assert same(docs, folder / "out")
+
+
+def test_two_places_are_verified(cli: Run, docs: Path, folder: Path) -> None:
+    cli("sync", "docs", ":docs")
+    well = cli("storage", "verify", "docs", ":docs")
+    assert (well.exit_code, well.stdout) == (0, "")
+    assert "docs and :docs: 2 the same (9.8 KiB), 0 not" in well.stderr
+
+    (docs / "a.txt").write_bytes(b"z")
+    bad = cli("storage", "verify", "docs", ":docs", "--full")
+    assert bad.exit_code == 1
+    assert bad.stdout == "content\ta.txt\tsame size, other content\n"
+    data = json.loads(cli("storage", "verify", "docs", ":docs", "--json").stdout)
+    assert (data["success"], data["same"]) == (False, 1)
+    assert cli("storage", "verify", "docs", "nobody:").exit_code == 2
+    assert cli("storage", "verify", "missing", ":docs").exit_code == 1
 
 
 def test_a_second_signal_ends_it_at_once(folder: Path) -> None:

@@ -537,12 +537,8 @@ async def test_no_rate_is_no_limit() -> None:
 
 
 async def test_limits_slow_a_sync_down(docs: Path, container: ApplicationContainer) -> None:
-    result = await sync(
-        docs,
-        ":docs",
-        container=container,
-        options=SyncOptions(bytes_per_second=size_of(docs) / 0.4),
-    )
+    options = SyncOptions(bytes_per_second=size_of(docs) / 0.4)
+    result = await sync(docs, ":docs", container=container, options=options)
     assert result.success
     assert result.seconds > 0.2
 
