@@ -10,13 +10,13 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
+from ..azure.config import AzureBlobConfig
+from ..azure.faults import Kind, ServiceError, fault_of
+from ..azure.listing import listed_by_name
 from ..registry.daemon import in_daemon_thread
 from ..registry.extras import import_extra
 from ..registry.provider import Call, operation
 from ..registry.redaction import remember
-from .azure_config import AzureBlobConfig
-from .azure_faults import Kind, ServiceError, fault_of
-from .azure_listing import listed_by_name
 from .azure_reading import opened
 from .base import (
     PREVIEW_ROWS,
@@ -141,12 +141,10 @@ class AzureBlobSource(DataSource[AzureBlobConfig]):
                 yield ItemInfo(name, "blob", size, meta["last_modified"], kind)
 
     async def _listed_by_name(self, prefix: str) -> AsyncIterator[ItemInfo]:
-        root = f"{self.config.prefix}/" if self.config.prefix else ""
         left_out = 0
-        async for blob in listed_by_name(self.config, root + prefix):
-            name = blob.name.removeprefix(root)
-            if _is_name(name):
-                yield ItemInfo(name, "blob", blob.size, blob.modified, format_of(name))
+        async for blob in listed_by_name(self.config, prefix):
+            if _is_name(blob.name):
+                yield ItemInfo(blob.name, "blob", blob.size, blob.modified, format_of(blob.name))
             else:
                 left_out += 1
         if left_out:

@@ -6,7 +6,7 @@ import io
 from types import ModuleType
 from typing import TYPE_CHECKING, BinaryIO
 
-from .azure_faults import ServiceError
+from ..azure.faults import ServiceError
 
 if TYPE_CHECKING:
     from obstore import ObjectMeta

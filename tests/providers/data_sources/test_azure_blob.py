@@ -13,6 +13,7 @@ import time
 import traceback
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ import pyarrow
 import pytest
 from pyarrow import parquet
 
+from purveyor.providers.azure import listing
+from purveyor.providers.azure.requests import Answer, Request, ask
 from purveyor.providers.data_sources import (
     DataSourceConnectionError,
     DataSourceError,
@@ -235,17 +238,14 @@ async def test_a_prefix_of_the_settings_is_a_root(azurite: Azurite, container: s
 
 
 async def test_listings_go_over_many_pages(azurite: Azurite, container: str, monkeypatch: Any):
-    from purveyor.providers.data_sources import azure_listing
-
     async with source_of(azurite, container) as source:
         for number in range(7):
             azurite.put_blob(container, f"part-{number}.csv", b"x")
-        signed = azure_listing._signed
 
-        def in_pages_of_two(account: Any, container: str, query: dict[str, str]) -> Any:
-            return signed(account, container, {**query, "maxresults": "2"})
+        async def in_pages_of_two(config: AzureBlobConfig, request: Request) -> Answer:
+            return await ask(config, replace(request, query={**request.query, "maxresults": "2"}))
 
-        monkeypatch.setattr(azure_listing, "_signed", in_pages_of_two)
+        monkeypatch.setattr(listing, "ask", in_pages_of_two)
         assert await names(source, "part-") == [f"part-{number}.csv" for number in range(7)]
 
 

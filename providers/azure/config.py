@@ -26,12 +26,6 @@ from ..registry.provider import ProviderConfig
 __all__ = ["AzureAccount", "AzureBlobConfig"]
 
 _FORMS = "https://<account>.blob.core.windows.net, or http://127.0.0.1:10000/<account>"
-# The emulator's account is the same everywhere, and published:
-# learn.microsoft.com/azure/storage/common/storage-connect-azurite
-_EMULATOR_URL = "http://127.0.0.1:10000/devstoreaccount1"
-_EMULATOR_KEY = (
-    "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
-)
 _PARTS = {
     name.lower(): name
     for name in (
@@ -41,7 +35,6 @@ _PARTS = {
         "DefaultEndpointsProtocol",
         "EndpointSuffix",
         "SharedAccessSignature",
-        "UseDevelopmentStorage",
     )
 }
 _OTHER_PARTS = re.compile(r"(Blob|Dfs|File|Queue|Table)(Secondary)?Endpoint", re.IGNORECASE)
@@ -222,6 +215,11 @@ def _parsed(text: str) -> AzureAccount:
         if known is None:
             if sign and _OTHER_PARTS.fullmatch(name.strip()):
                 continue
+            if name.strip().lower() == "usedevelopmentstorage":
+                raise ValueError(
+                    "UseDevelopmentStorage does not say where and who: give the emulator's whole "
+                    "connection string, with AccountName, AccountKey and BlobEndpoint"
+                )
             # What stands there is not told: it may be a piece of a key.
             raise ValueError(
                 f"its part {number} is none of {', '.join(sorted(_PARTS.values()))}; the form is "
@@ -232,12 +230,6 @@ def _parsed(text: str) -> AzureAccount:
         if not value.strip():
             raise ValueError(f"{known} has no value")
         parts[known] = value.strip()
-    if parts.get("UseDevelopmentStorage", "").lower() == "true":
-        if len(parts) > 1:
-            raise ValueError("UseDevelopmentStorage=true stands alone")
-        return AzureAccount(
-            name="devstoreaccount1", url=_EMULATOR_URL, key=SecretStr(_EMULATOR_KEY)
-        )
     key, sas = parts.get("AccountKey"), parts.get("SharedAccessSignature")
     if (key is None) == (sas is None):
         which = "neither" if key is None else "both"

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from purveyor.providers.data_sources.azure_config import AzureBlobConfig
-from purveyor.providers.data_sources.azure_faults import Fault, ServiceError, fault_of
+from purveyor.providers.azure.config import AzureBlobConfig
+from purveyor.providers.azure.faults import Fault, ServiceError, fault_of
 
 KEY = "c2VjcmV0LWNhbmFyeS1rZXk="
 URL = "https://nightly.blob.core.windows.net"
@@ -27,12 +27,18 @@ def fault(error: Exception, **credentials: Any) -> Fault:
         (409, "ContainerBeingDeleted", "no-container", "correct the setting container"),
         (404, "ResourceNotFound", "no-container", "Correct the setting container"),
         (404, "BlobNotFound", "no-blob", ""),
+        (409, "BlobAlreadyExists", "exists", ""),
         (412, "ConditionNotMet", "changed", "Try again"),
+        (400, "InvalidBlockList", "changed", "Try again"),
+        (412, "LeaseIdMissing", "refused", "a lease"),
+        (409, "BlobImmutableDueToPolicy", "refused", "A policy"),
+        (416, "InvalidRange", "past-end", ""),
+        (400, "OutOfRangeInput", "invalid-name", ""),
         (403, "AuthenticationFailed", "refused", "The key is not the account's"),
         (403, "AuthorizationPermissionMismatch", "refused", "to read and to list"),
         (403, "AuthorizationSourceIPMismatch", "refused", "this machine's address"),
         (403, "AccountIsDisabled", "refused", "Enable the account"),
-        (403, "SomethingNew", "refused", "Give the credentials the right"),
+        (403, "SomethingNew", "refused", "Give them to the credentials"),
         (409, "BlobArchived", "service", "rehydrated"),
         (503, "ServerBusy", "service", "try again later"),
         (500, "OperationTimedOut", "timeout", "raise connect_timeout or timeout"),

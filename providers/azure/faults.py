@@ -7,14 +7,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
-from .azure_config import AzureBlobConfig
+from .config import AzureBlobConfig
 
 __all__ = ["Fault", "Kind", "ServiceError", "fault_of"]
 
 Kind = Literal[
     "no-container",
     "no-blob",
+    "exists",
     "changed",
+    "past-end",
     "invalid-name",
     "refused",
     "timeout",
@@ -25,24 +27,32 @@ Kind = Literal[
 _KEY_CODES = frozenset(
     ("AuthenticationFailed", "AuthorizationFailure", "InvalidAuthenticationInfo")
 )
+_RIGHTS = (
+    "The credentials lack a right: to read and to list are needed, and for a storage to create, to "
+    "write and to delete."
+)
+_NAME_CODES = frozenset(("InvalidResourceName", "InvalidUri", "OutOfRangeInput"))
+_REFUSAL_CODES = frozenset(
+    ("BlobImmutableDueToPolicy", "LeaseIdMissing", "PublicAccessNotPermitted", *_KEY_CODES)
+)
 _REMEDIES = {
     "AccountIsDisabled": "Enable the account in the portal.",
-    "AuthorizationPermissionMismatch": "The credentials lack a right: to read and to list are "
-    "needed.",
+    "AuthorizationPermissionMismatch": _RIGHTS,
     "AuthorizationProtocolMismatch": "The credentials are for https:// alone: correct the address.",
     "AuthorizationResourceTypeMismatch": "The SAS token is not for containers and their blobs: "
     "get one that is (srt=co).",
     "AuthorizationServiceMismatch": "The SAS token is not for blobs: get one that is (ss=b).",
     "AuthorizationSourceIPMismatch": "The account or the SAS token does not admit this machine's "
     "address.",
-    "InsufficientAccountPermissions": "The credentials lack a right: to read and to list are "
-    "needed.",
+    "InsufficientAccountPermissions": _RIGHTS,
     "InvalidListing": "It seems not to be Azure Blob Storage: correct the address.",
     "KeyBasedAuthenticationNotPermitted": "The account takes no keys: set sas_token.",
     "PublicAccessNotPermitted": "The account has no public containers: set account_key or "
     "sas_token.",
     "ServerBusy": "The service asks for fewer requests: try again later.",
     "BlobArchived": "The blob is archived: have it rehydrated first.",
+    "BlobImmutableDueToPolicy": "A policy of the container keeps the blob as it is.",
+    "LeaseIdMissing": "Somebody holds a lease of the blob: wait for its end, or break it.",
 }
 """What to do, by Azure's error code (learn.microsoft.com/rest/api/storageservices/
 common-rest-api-error-codes)."""
@@ -90,7 +100,8 @@ def fault_of(error: Exception, config: AzureBlobConfig) -> Fault:
         status, code, timed_out = error.status, error.code, error.timed_out
     else:
         error.args = (_first_line(text),)
-        number = re.search(r"status code: (\d{3})", text)
+        # The second is how obstore tells what a batch answered for one of its blobs.
+        number = re.search(r"(?:status code: |\(code: )(\d{3})", text)
         found = re.search(r"<Code>\s*(\w+)\s*</Code>", text)
         status, code = number and int(number[1]), found and found[1]
         timed_out = re.search(r"kind: Timeout\b|\bTimedOut\b", text) is not None
@@ -126,10 +137,16 @@ def fault_of(error: Exception, config: AzureBlobConfig) -> Fault:
         return made("no-container", answer, "Correct the setting container.")
     if isinstance(error, FileNotFoundError) or status == 404:
         return made("no-blob", "there is no such blob")
-    if status == 412 or kind == "PreconditionError":
-        return made("changed", "the blob was replaced meanwhile", "Try again.")
-    if status in (401, 403) or code == "PublicAccessNotPermitted" or code in _KEY_CODES:
+    if status in (401, 403) or code in _REFUSAL_CODES:
         return made("refused", answer, _credentials_remedy(config, code))
+    if code == "BlobAlreadyExists" or kind == "AlreadyExistsError":
+        return made("exists", "there is such a blob already")
+    if status == 412 or code == "InvalidBlockList" or kind == "PreconditionError":
+        return made("changed", "the blob was replaced meanwhile", "Try again.")
+    if status == 416:
+        return made("past-end", "the range starts past the blob's end")
+    if code in _NAME_CODES:
+        return made("invalid-name", answer)
     if kind == "InvalidPathError" or (isinstance(error, ValueError) and "parse path" in text):
         return made("invalid-name", "the service has no such names")
     if timed_out or status == 504 or code == "OperationTimedOut":
@@ -155,12 +172,13 @@ def _credentials_remedy(config: AzureBlobConfig, code: str | None) -> str:
         expiry = account.sas_expiry
         if expiry is not None and expiry <= datetime.now(UTC):
             return f"The SAS token expired at {expiry:%Y-%m-%d %H:%M} UTC: set a new one{within}."
-        return f"The SAS token is not valid for this container: set another one{within}."
-    if code in _KEY_CODES:
+        if code in _KEY_CODES:
+            return f"The SAS token is not valid for this container: set another one{within}."
+    elif code in _KEY_CODES:
         return (
             f"The key is not the account's, or this machine's clock is wrong: correct it{within}."
         )
-    return "Give the credentials the right to read and to list, or set others."
+    return f"{_RIGHTS} Give them to the credentials, or set others."
 
 
 def _first_line(text: str) -> str:

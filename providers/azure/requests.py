@@ -1,0 +1,130 @@
+"""Signed requests to the service itself, for what obstore has no call for."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hmac
+import http.client
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import quote, urlencode, urlsplit
+
+from ..registry.daemon import in_daemon_thread
+from .config import AzureBlobConfig
+from .faults import ServiceError
+
+__all__ = ["Answer", "Request", "ask", "blob_url"]
+
+_VERSION = "2021-12-02"
+"""Of the protocol: the first that tells directories and odd names apart is older."""
+_SLICE = 256 * 1024
+_SIGNED = ("Content-Type", "If-Match", "If-None-Match")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """
+    What to ask of a container, or of one of its blobs.
+
+    Args:
+        method: HTTP method.
+        query: Parameters, not encoded.
+        blob: Name of the blob, after the configured prefix; empty: the container itself.
+        headers: ``x-ms-...`` headers in lower case, and conditions.
+        body: What to send.
+    """
+
+    method: str
+    query: Mapping[str, str] = field(default_factory=dict[str, str])
+    blob: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
+    body: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Headers, whatever the case of their names, and the body of an answer without a fault."""
+
+    headers: Mapping[str, str]
+    body: bytes
+
+
+async def ask(config: AzureBlobConfig, request: Request) -> Answer:
+    """
+    Send a request and return the answer; one without a condition is sent again as configured.
+
+    Raises:
+        ServiceError: The service refused, or did not answer.
+    """
+    attempt = 0
+    while True:
+        try:
+            return await in_daemon_thread(_send, config, request)
+        except ServiceError as error:
+            fleeting = error.status is None or error.status >= 500
+            # A condition may be broken by the first attempt, whose answer was lost.
+            again = fleeting and not error.timed_out and "If-None-Match" not in request.headers
+            if not again or attempt >= config.max_retries:
+                raise
+        attempt += 1
+        await asyncio.sleep(0.1 * 2**attempt)
+
+
+def blob_url(config: AzureBlobConfig, blob: str) -> str:
+    """Return where a blob is, or for an empty name the container, without a signature."""
+    path = "/".join(filter(None, (config.container, blob and config.prefix, blob)))
+    return f"{config.account.url}/{quote(path)}"
+
+
+def _send(config: AzureBlobConfig, request: Request) -> Answer:
+    opener = urllib.request.build_opener(_NoRedirects)
+    try:
+        with opener.open(_signed(config, request), timeout=config.timeout) as answer:
+            return Answer(answer.headers, answer.read())
+    except urllib.error.HTTPError as error:
+        with error:
+            code = error.headers.get("x-ms-error-code")
+        # Without its cause: its address may hold a signature.
+        raise ServiceError(error.code, code) from None
+    except (OSError, http.client.HTTPException) as error:
+        reason = getattr(error, "reason", error)
+        raise ServiceError(None, timed_out=isinstance(reason, TimeoutError)) from None
+
+
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    """What is signed for one address is not sent to another."""
+
+    def redirect_request(self, *_: Any, **__: Any) -> None:
+        return None
+
+
+def _signed(config: AzureBlobConfig, request: Request) -> urllib.request.Request:
+    account, url, body = config.account, blob_url(config, request.blob), request.body
+    now = datetime.now(UTC).strftime("%a, %d %b %Y %H:%M:%S GMT")
+    headers = {**request.headers, "x-ms-date": now, "x-ms-version": _VERSION}
+    if request.method == "PUT":
+        # Said even where nothing is sent, or urllib would say something else.
+        headers |= {"Content-Type": "application/octet-stream", "Content-Length": str(len(body))}
+    if account.key is not None:
+        # learn.microsoft.com/rest/api/storageservices/authorize-with-shared-key
+        kind, match, none_match = (headers.get(name, "") for name in _SIGNED)
+        plain = ["", "", str(len(body) or ""), "", kind, "", "", match, none_match, "", ""]
+        named = sorted(item for item in headers.items() if item[0].startswith("x-ms-"))
+        lines = [f"{name}:{value}" for name, value in named]
+        resource = f"/{account.name}{urlsplit(url).path}"
+        parameters = [f"{name}:{value}" for name, value in sorted(request.query.items())]
+        text = "\n".join([request.method, *plain, *lines, resource, *parameters])
+        key = base64.b64decode(account.key.get_secret_value())
+        signature = base64.b64encode(hmac.digest(key, text.encode(), "sha256")).decode()
+        headers["Authorization"] = f"SharedKey {account.name}:{signature}"
+    search = urlencode([*request.query.items(), *account.sas_pairs], quote_via=quote)
+    # In slices, since the timeout is for each by itself. The settings admit http and https alone.
+    data = [body[at : at + _SLICE] for at in range(0, len(body), _SLICE)] or None
+    return urllib.request.Request(  # noqa: S310
+        f"{url}?{search}" if search else url, data, headers, method=request.method
+    )
