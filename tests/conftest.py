@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from purveyor.providers.storage.azure_blob import AzureBlobStorageConfig
 from purveyor.providers.storage.s3 import S3Config
 from purveyor.testing.servers import (
     Azurite,
@@ -77,3 +78,10 @@ def azurite() -> Iterator[Azurite]:
 def s3_config(seaweedfs: SeaweedFS) -> S3Config:
     """Settings of an S3 storage in a new bucket."""
     return S3Config.model_validate({"bucket": seaweedfs.create_bucket(), **seaweedfs.login})
+
+
+@pytest.fixture
+def azure_config(azurite: Azurite) -> AzureBlobStorageConfig:
+    """Settings of an Azure Blob storage in a new container."""
+    values = {"container": azurite.create_container(), **azurite.login}
+    return AzureBlobStorageConfig.model_validate(values)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..azure import AZURE_VARIABLES
 from ..registry.types import ProviderType, default_types
 
 __all__ = ["DATA_SOURCE_TYPES"]
@@ -33,6 +34,7 @@ DATA_SOURCE_TYPES = (
         capabilities=frozenset({"streaming", "remote-storage"}),
         extra="azure",
         display_name="Azure Blob Storage",
+        well_known=AZURE_VARIABLES,
     ),
 )
 

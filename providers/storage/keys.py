@@ -11,6 +11,7 @@ __all__ = [
     "RESERVED_PREFIX",
     "check_key",
     "check_prefix",
+    "is_reserved",
 ]
 
 MAX_KEY_BYTES = 1024
@@ -63,6 +64,13 @@ def check_prefix(prefix: str) -> str:
     if fault is None:
         return prefix
     raise InvalidKeyError(f"Invalid prefix {_shown(prefix)}: {fault}.", context={"reason": fault})
+
+
+def is_reserved(key: str) -> bool:
+    """Tell whether an object is never listed: a part of its key is a reserved name."""
+    return RESERVED_PREFIX in key and any(
+        part.startswith(RESERVED_PREFIX) for part in key.split("/")
+    )
 
 
 def _fault(key: str) -> str | None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from .errors import InvalidMetadataError
 
-__all__ = ["STANDARD_HEADERS", "check_metadata"]
+__all__ = ["STANDARD_HEADERS", "UNTYPED", "check_metadata"]
 
 STANDARD_HEADERS = frozenset(
     (
@@ -20,6 +20,9 @@ STANDARD_HEADERS = frozenset(
     )
 )
 """Names that object stores take for headers of their own, whatever the case of their letters."""
+
+UNTYPED = "binary/octet-stream"
+"""The type that an object without one has in an object store; sent, or a service may guess."""
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 

@@ -13,12 +13,11 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 
 from ..registry.provider import ProviderConfig
 from .keys import check_key
+from .metadata import UNTYPED
 
-__all__ = ["UNTYPED", "S3Config"]
+__all__ = ["S3Config"]
 
 MIB = 1024 * 1024
-UNTYPED = "binary/octet-stream"
-"""What S3 itself calls the type of an object that was given none; sent, or a server may guess."""
 ENDPOINT_VARIABLES = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
 
 

@@ -1,27 +1,19 @@
-"""The order and the exceptions of a listing."""
+"""The order of a listing."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
-from .keys import RESERVED_PREFIX
-
 if TYPE_CHECKING:
     from obstore import ObjectMeta
 
-__all__ = ["by_bytes", "is_reserved", "part_of"]
+__all__ = ["by_bytes", "part_of"]
 
 
 def part_of(path: str, base: int) -> str:
     end = path.find("/", base)
     return path[base:] if end < 0 else path[base:end]
-
-
-def is_reserved(path: str) -> bool:
-    return RESERVED_PREFIX in path and any(
-        part.startswith(RESERVED_PREFIX) for part in path.split("/")
-    )
 
 
 async def by_bytes(found: AsyncIterator[ObjectMeta], base: int) -> AsyncIterator[ObjectMeta]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..azure import AZURE_VARIABLES
 from ..registry.types import ProviderType, default_types
 
 __all__ = ["STORAGE_TYPES"]
@@ -45,6 +46,18 @@ STORAGE_TYPES = (
         ),
         extra="s3",
         display_name="Amazon S3",
+    ),
+    ProviderType(
+        family="storage",
+        name="azure_blob",
+        path="purveyor.providers.storage.azure_blob:AzureBlobStorage",
+        description="Block blobs in a container of Azure Blob Storage",
+        capabilities=frozenset(
+            {"streaming", "remote-storage", "metadata", "flat-keys", "server-copy"}
+        ),
+        extra="azure",
+        display_name="Azure Blob Storage",
+        well_known=AZURE_VARIABLES,
     ),
 )
 

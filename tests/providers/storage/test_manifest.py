@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from purveyor.providers.storage import InvalidKeyError, StorageProvider
+from purveyor.providers.storage.azure_blob import AzureBlobStorage, AzureBlobStorageConfig
 from purveyor.providers.storage.filesystem import FilesystemConfig, FilesystemStorage
 from purveyor.providers.storage.keys import MANIFEST_NAME, check_key
 from purveyor.providers.storage.s3 import S3Config, S3Storage
@@ -15,7 +16,12 @@ from purveyor.providers.storage.sqlite import SQLiteConfig, SQLiteStorage
 
 
 @pytest.fixture(
-    params=["filesystem", "sqlite", pytest.param("s3", marks=[pytest.mark.server("seaweedfs")])]
+    params=[
+        "filesystem",
+        "sqlite",
+        pytest.param("s3", marks=[pytest.mark.server("seaweedfs")]),
+        pytest.param("azure_blob", marks=[pytest.mark.server("azurite")]),
+    ]
 )
 def storage(request: pytest.FixtureRequest, tmp_path: Path) -> StorageProvider[Any]:
     match request.param:
@@ -23,6 +29,9 @@ def storage(request: pytest.FixtureRequest, tmp_path: Path) -> StorageProvider[A
             return FilesystemStorage(FilesystemConfig(root=tmp_path))
         case "sqlite":
             return SQLiteStorage(SQLiteConfig(path=tmp_path / "objects.sqlite3"))
+        case "azure_blob":
+            azure_config: AzureBlobStorageConfig = request.getfixturevalue("azure_config")
+            return AzureBlobStorage(azure_config)
         case _:
             config: S3Config = request.getfixturevalue("s3_config")
             return S3Storage(config)

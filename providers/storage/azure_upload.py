@@ -1,0 +1,79 @@
+"""A large blob, put in blocks that become one blob all at once."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import secrets
+from collections.abc import AsyncIterator, Coroutine, Mapping
+from typing import Any, TypeVar
+
+from ..azure.requests import Answer, Request, ask
+from .azure_config import AzureBlobStorageConfig
+
+__all__ = ["put_blocks"]
+
+ResultT = TypeVar("ResultT")
+
+COMMIT_TIMEOUT = 5.0
+"""Seconds a cancelled put may wait for the end of the request that makes it visible."""
+
+
+async def put_blocks(
+    config: AzureBlobStorageConfig,
+    key: str,
+    chunks: AsyncIterator[bytes],
+    headers: Mapping[str, str],
+) -> Answer:
+    """
+    Send blocks, then the list that makes a blob of them, with ``headers``.
+
+    Not by obstore, whose uploads in blocks know no condition. What a put that fails has sent is
+    seen by nobody; Azure drops it after a week, or when another put of the key is through.
+
+    Raises:
+        ServiceError: The service refused, or did not answer.
+    """
+    upload = secrets.token_hex(8)  # two puts of one key at once share no blocks
+    names: list[str] = []
+    free = asyncio.Semaphore(config.max_concurrency)
+
+    async def send(name: str, block: bytes) -> None:
+        try:
+            await ask(config, Request("PUT", {"comp": "block", "blockid": name}, key, body=block))
+        finally:
+            free.release()
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            async for block in _blocks(chunks, config.part_size):
+                await free.acquire()
+                names.append(base64.b64encode(f"{upload}-{len(names):05}".encode()).decode())
+                group.create_task(send(names[-1], block))
+    except BaseExceptionGroup as failures:
+        raise failures.exceptions[0] from None
+    parts = "".join(f"<Uncommitted>{name}</Uncommitted>" for name in names)
+    body = f'<?xml version="1.0" encoding="utf-8"?><BlockList>{parts}</BlockList>'.encode()
+    return await _to_its_end(ask(config, Request("PUT", {"comp": "blocklist"}, key, headers, body)))
+
+
+async def _blocks(chunks: AsyncIterator[bytes], size: int) -> AsyncIterator[bytes]:
+    waiting = bytearray()
+    async for chunk in chunks:
+        waiting += chunk
+        while len(waiting) >= size:
+            yield bytes(waiting[:size])
+            del waiting[:size]
+    if waiting:
+        yield bytes(waiting)
+
+
+async def _to_its_end(coroutine: Coroutine[Any, Any, ResultT]) -> ResultT:
+    """Await what would go on by itself if it were cancelled, and overtake a later put."""
+    task = asyncio.ensure_future(coroutine)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task], timeout=COMMIT_TIMEOUT)
+        task.cancel()
+        raise
