@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import functools
 import hmac
 import http.client
+import ssl
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
@@ -82,9 +84,8 @@ def blob_url(config: AzureBlobConfig, blob: str) -> str:
 
 
 def _send(config: AzureBlobConfig, request: Request) -> Answer:
-    opener = urllib.request.build_opener(_NoRedirects)
     try:
-        with opener.open(_signed(config, request), timeout=config.timeout) as answer:
+        with _opener().open(_signed(config, request), timeout=config.timeout) as answer:
             return Answer(answer.headers, answer.read())
     except urllib.error.HTTPError as error:
         with error:
@@ -94,6 +95,13 @@ def _send(config: AzureBlobConfig, request: Request) -> Answer:
     except (OSError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", error)
         raise ServiceError(None, timed_out=isinstance(reason, TimeoutError)) from None
+
+
+@functools.cache
+def _opener() -> urllib.request.OpenerDirector:
+    # One for all: each would read the certificates of this machine anew.
+    tls = urllib.request.HTTPSHandler(context=ssl.create_default_context())
+    return urllib.request.build_opener(_NoRedirects, tls)
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
@@ -124,7 +132,8 @@ def _signed(config: AzureBlobConfig, request: Request) -> urllib.request.Request
         headers["Authorization"] = f"SharedKey {account.name}:{signature}"
     search = urlencode([*request.query.items(), *account.sas_pairs], quote_via=quote)
     # In slices, since the timeout is for each by itself. The settings admit http and https alone.
-    data = [body[at : at + _SLICE] for at in range(0, len(body), _SLICE)] or None
+    view = memoryview(body)
+    data = [view[at : at + _SLICE] for at in range(0, len(view), _SLICE)] or None
     return urllib.request.Request(  # noqa: S310
         f"{url}?{search}" if search else url, data, headers, method=request.method
     )

@@ -69,9 +69,9 @@ class AzureBlobStorage(ObjectStore[AzureBlobStorageConfig]):
     whatever the size.
 
     Azure drops a dot at the end of a part of a name and makes a slash of a backslash, so such keys
-    are refused. Names of metadata are those of C# on Azure: what is no letter, digit or ``_`` goes
-    as ``_xHHHH_``, as .NET's ``XmlConvert.EncodeName`` writes it. The ``modified`` time that a put returns is the
-    local clock's; ``stat`` has the service's.
+    are refused. Names of metadata are identifiers of C# on Azure: what is none goes as ``_xHHHH_``,
+    letter by letter in hexadecimal. The ``modified`` time that a put returns is the local clock's;
+    ``stat`` has the service's.
     """
 
     extra = "azure"

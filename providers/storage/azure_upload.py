@@ -58,14 +58,18 @@ async def put_blocks(
 
 
 async def _blocks(chunks: AsyncIterator[bytes], size: int) -> AsyncIterator[bytes]:
-    waiting = bytearray()
+    """Join chunks into blocks of at most ``size`` bytes, in which only large chunks are cut."""
+    waiting: list[bytes] = []
+    room = size
     async for chunk in chunks:
-        waiting += chunk
-        while len(waiting) >= size:
-            yield bytes(waiting[:size])
-            del waiting[:size]
-    if waiting:
-        yield bytes(waiting)
+        for at in range(0, len(chunk), size):
+            piece = chunk[at : at + size]
+            if len(piece) > room:
+                yield b"".join(waiting)
+                waiting, room = [], size
+            waiting.append(piece)
+            room -= len(piece)
+    yield b"".join(waiting)
 
 
 async def _to_its_end(coroutine: Coroutine[Any, Any, ResultT]) -> ResultT:
