@@ -24,6 +24,8 @@ class FaultyProxy:
         """Bytes from the client after which a connection breaks."""
         self.cut_downstream_after: int | None = None
         """Bytes to the client after which a connection breaks."""
+        self.broken = asyncio.Event()
+        """Set when a connection broke for one of these."""
         self.silent = False
         """Take connections, and never answer."""
         self.flowing = asyncio.Event()
@@ -88,6 +90,7 @@ class FaultyProxy:
             passed += len(data)
             most = limit()  # may be set while the connection is open
             if most is not None and passed > most:
+                self.broken.set()
                 return
             await self.flowing.wait()
             writer.write(data)

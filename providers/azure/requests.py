@@ -135,5 +135,8 @@ def _signed(config: AzureBlobConfig, request: Request) -> urllib.request.Request
     view = memoryview(body)
     data = [view[at : at + _SLICE] for at in range(0, len(view), _SLICE)] or None
     return urllib.request.Request(  # noqa: S310
-        f"{url}?{search}" if search else url, data, headers, method=request.method
+        f"{url}?{search}" if search else url,
+        data,  # pyright: ignore[reportArgumentType]
+        headers,
+        method=request.method,
     )

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import re
 from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from ..azure.faults import Kind, ServiceError, fault_of
@@ -138,7 +139,9 @@ class AzureBlobStorage(ObjectStore[AzureBlobStorageConfig]):
             await asyncio.sleep(COPY_POLL)
             answer = await ask(self.config, Request("HEAD", blob=target))
         if status != "success":
-            await self._delete(target)  # Azure leaves an empty blob
+            # Azure leaves an empty blob. If it cannot be removed, why it is there matters more.
+            with suppress(self._obstore.exceptions.BaseError, FileNotFoundError):
+                await self._delete(target)
             raise StorageError(f"The copy of {source!r} to {target!r} ended as {status!r}.")
 
     # -- listing -------------------------------------------------------------------------

@@ -40,7 +40,13 @@ from purveyor.providers.storage.s3 import S3Config, S3Storage
 
 @pytest.mark.requirement("S0.8", "S0.13", "S0.25", "S0.28", "S0.33", "S0.37", "S0.57")
 def test_the_supported_providers_are_those_there_are() -> None:
-    assert get_supported_providers() == ["failover", "filesystem", "s3", "sqlite"]
+    assert get_supported_providers() == [
+        "azure_blob",
+        "failover",
+        "filesystem",
+        "s3",
+        "sqlite",
+    ]
     assert get_supported_providers("ai") == ["failover"]
 
 
@@ -64,7 +70,7 @@ def test_a_type_has_a_storage_class() -> None:
 
 @pytest.mark.requirement("S0.35")
 def test_an_unknown_type_is_refused_with_those_there_are() -> None:
-    told = r"Unknown storage provider: s3x\..*: s3, failover, filesystem"
+    told = r"Unknown storage provider: s3x\..*: s3, azure_blob, failover"
     with pytest.raises(NotFoundError, match=told):
         get_config_class("s3x")
 
@@ -72,7 +78,13 @@ def test_an_unknown_type_is_refused_with_those_there_are() -> None:
 @pytest.mark.requirement("S0.18", "S0.27")
 def test_all_providers_come_with_what_they_say_of_themselves() -> None:
     providers = get_all_providers()
-    assert sorted(providers) == ["failover", "filesystem", "s3", "sqlite"]
+    assert sorted(providers) == [
+        "azure_blob",
+        "failover",
+        "filesystem",
+        "s3",
+        "sqlite",
+    ]
     assert providers["s3"].description.startswith("Amazon S3")
     assert "remote-storage" in providers["s3"].capabilities
 
@@ -113,7 +125,7 @@ def test_importing_the_package_makes_the_types_known_and_imports_no_library() ->
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
-    assert done.stdout.splitlines() == ["failover filesystem s3 sqlite", "False False"]
+    assert done.stdout.splitlines() == ["azure_blob failover filesystem s3 sqlite", "False False"]
 
 
 @pytest.mark.requirement("S0.20", "S0.40", "S0.65")
