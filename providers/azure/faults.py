@@ -50,6 +50,8 @@ _REMEDIES = {
     "PublicAccessNotPermitted": "The account has no public containers: set account_key or "
     "sas_token.",
     "ServerBusy": "The service asks for fewer requests: try again later.",
+    "BlockCountExceedsLimit": "It has more than 50,000 blocks: raise part_size.",
+    "BlockListTooLong": "It has more than 50,000 blocks: raise part_size.",
     "BlobArchived": "The blob is archived: have it rehydrated first.",
     "BlobImmutableDueToPolicy": "A policy of the container keeps the blob as it is.",
     "LeaseIdMissing": "Somebody holds a lease of the blob: wait for its end, or break it.",

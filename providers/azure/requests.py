@@ -16,14 +16,16 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
-from ..registry.daemon import in_daemon_thread
+from ..registry.daemon import in_daemon_thread, leave_behind
 from .config import AzureBlobConfig
 from .faults import ServiceError
 
-__all__ = ["Answer", "Request", "ask", "blob_url"]
+__all__ = ["Answer", "Request", "ask", "blob_url", "commit", "signing_order"]
 
 _VERSION = "2021-12-02"
 """Of the protocol: the first that tells directories and odd names apart is older."""
+COMMIT_TIMEOUT = 5.0
+"""Seconds that a cancelled request may take to its end, if it makes something visible."""
 _SLICE = 256 * 1024
 _SIGNED = ("Content-Type", "If-Match", "If-None-Match")
 
@@ -77,6 +79,34 @@ async def ask(config: AzureBlobConfig, request: Request) -> Answer:
         await asyncio.sleep(0.1 * 2**attempt)
 
 
+async def commit(config: AzureBlobConfig, request: Request) -> Answer:
+    """
+    Send a request that makes something visible, and await its end also when cancelled.
+
+    It would go on by itself, and could overtake a later one.
+
+    Raises:
+        ServiceError: The service refused, or did not answer.
+    """
+    task = asyncio.ensure_future(ask(config, request))
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task], timeout=COMMIT_TIMEOUT)
+        leave_behind(task)
+        task.cancel()
+        raise
+
+
+def signing_order(header: str) -> str:
+    """
+    Return what to sort headers by where they are signed with an account key.
+
+    The service puts ``_`` before digits, and obstore after them: what it signs so is refused.
+    """
+    return header.replace("_", " ")
+
+
 def blob_url(config: AzureBlobConfig, blob: str) -> str:
     """Return where a blob is, or for an empty name the container, without a signature."""
     path = "/".join(filter(None, (config.container, blob and config.prefix, blob)))
@@ -122,8 +152,8 @@ def _signed(config: AzureBlobConfig, request: Request) -> urllib.request.Request
         # learn.microsoft.com/rest/api/storageservices/authorize-with-shared-key
         kind, match, none_match = (headers.get(name, "") for name in _SIGNED)
         plain = ["", "", str(len(body) or ""), "", kind, "", "", match, none_match, "", ""]
-        named = sorted(item for item in headers.items() if item[0].startswith("x-ms-"))
-        lines = [f"{name}:{value}" for name, value in named]
+        named = sorted((name for name in headers if name.startswith("x-ms-")), key=signing_order)
+        lines = [f"{name}:{headers[name]}" for name in named]
         resource = f"/{account.name}{urlsplit(url).path}"
         parameters = [f"{name}:{value}" for name, value in sorted(request.query.items())]
         text = "\n".join([request.method, *plain, *lines, resource, *parameters])

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from ..azure.faults import Kind, ServiceError, fault_of
 from ..azure.listing import ListedBlob, listed_by_name
-from ..azure.requests import Request, ask, blob_url
+from ..azure.requests import Request, ask, blob_url, commit, signing_order
 from ..registry.provider import Call, operation
 from ..registry.redaction import remember
 from .azure_config import AzureBlobStorageConfig
@@ -20,6 +20,7 @@ from .base import ObjectInfo, not_found
 from .errors import (
     InvalidKeyError,
     InvalidRangeError,
+    ObjectChangedError,
     ObjectExistsError,
     StorageConnectionError,
     StorageError,
@@ -52,6 +53,7 @@ _ERRORS: dict[Kind, type[StorageError]] = {
     "no-container": StorageRootNotFoundError,
     "invalid-name": InvalidKeyError,
     "past-end": InvalidRangeError,
+    "changed": ObjectChangedError,
     "refused": StoragePermissionError,
     "timeout": StorageTimeoutError,
     "unreachable": StorageConnectionError,
@@ -65,9 +67,9 @@ class AzureBlobStorage(ObjectStore[AzureBlobStorageConfig]):
     Objects as block blobs in a container.
 
     What is larger than ``part_size`` goes up in blocks, which become a blob all at once; of two
-    that put one key at the same moment in blocks, the later may fail with a
-    :class:`StorageError`: nothing of it was kept. ``overwrite=False`` is decided by the service,
-    whatever the size.
+    that put one key at the same moment in blocks, the later may fail with an
+    :class:`ObjectChangedError`: nothing of it was kept. ``overwrite=False`` is decided by the
+    service, whatever the size.
 
     Azure drops a dot at the end of a part of a name and makes a slash of a backslash, so such keys
     are refused. Names of metadata are identifiers of C# on Azure: what is none goes as ``_xHHHH_``,
@@ -102,16 +104,23 @@ class AzureBlobStorage(ObjectStore[AzureBlobStorageConfig]):
     def _told(self, headers: Mapping[str, str]) -> dict[str, str]:
         return {_name(name): value for name, value in super()._told(headers).items()}
 
+    async def _put_whole(
+        self, key: str, body: bytes, attributes: Attributes, overwrite: bool
+    ) -> str | None:
+        if self.config.account.key is None or sorted(attributes) == sorted(
+            attributes, key=signing_order
+        ):
+            return await super()._put_whole(key, body, attributes, overwrite)
+        headers = {"x-ms-blob-type": "BlockBlob", **_headers(attributes, overwrite)}
+        answer = await commit(self.config, Request("PUT", {}, key, headers, body))
+        return answer.headers.get("ETag")
+
     async def _upload(
         self, key: str, source: UploadSource, attributes: Attributes, *, overwrite: bool
     ) -> str | None:
-        own = {name: value for name, value in attributes.items() if name != "Content-Type"}
-        headers = {f"x-ms-meta-{name}": value for name, value in own.items()}
-        headers["x-ms-blob-content-type"] = attributes.get("Content-Type", UNTYPED)
         if not overwrite:
-            headers["If-None-Match"] = "*"
             await self._refuse_taken(key)
-        answer = await put_blocks(self.config, key, source, headers)
+        answer = await put_blocks(self.config, key, source, _headers(attributes, overwrite))
         return answer.headers.get("ETag")
 
     async def _refuse_taken(self, key: str) -> None:
@@ -134,7 +143,7 @@ class AzureBlobStorage(ObjectStore[AzureBlobStorageConfig]):
         headers = {"x-ms-copy-source": blob_url(self.config, source) + signature}
         if not overwrite:
             headers["If-None-Match"] = "*"
-        answer = await ask(self.config, Request("PUT", blob=target, headers=headers))
+        answer = await commit(self.config, Request("PUT", blob=target, headers=headers))
         while (status := answer.headers.get("x-ms-copy-status", "success")) == "pending":
             await asyncio.sleep(COPY_POLL)
             answer = await ask(self.config, Request("HEAD", blob=target))
@@ -212,6 +221,14 @@ def _fault(name: str) -> str | None:
     if name.count("/") >= MAX_PARTS:
         return f"with the prefix it has more than {MAX_PARTS} parts"
     return None
+
+
+def _headers(attributes: Attributes, overwrite: bool) -> dict[str, str]:
+    """Return attributes as headers of a request that is not obstore's, and its condition."""
+    headers = {f"x-ms-meta-{name}": value for name, value in attributes.items()}
+    content_type = headers.pop("x-ms-meta-Content-Type", UNTYPED)
+    condition = {} if overwrite else {"If-None-Match": "*"}
+    return {**headers, "x-ms-blob-content-type": content_type, **condition}
 
 
 def _identifier(name: str) -> str:

@@ -5,18 +5,12 @@ from __future__ import annotations
 import asyncio
 import base64
 import secrets
-from collections.abc import AsyncIterator, Coroutine, Mapping
-from typing import Any, TypeVar
+from collections.abc import AsyncIterator, Mapping
 
-from ..azure.requests import Answer, Request, ask
+from ..azure.requests import Answer, Request, ask, commit
 from .azure_config import AzureBlobStorageConfig
 
 __all__ = ["put_blocks"]
-
-ResultT = TypeVar("ResultT")
-
-COMMIT_TIMEOUT = 5.0
-"""Seconds a cancelled put may wait for the end of the request that makes it visible."""
 
 
 async def put_blocks(
@@ -54,7 +48,7 @@ async def put_blocks(
         raise failures.exceptions[0] from None
     parts = "".join(f"<Uncommitted>{name}</Uncommitted>" for name in names)
     body = f'<?xml version="1.0" encoding="utf-8"?><BlockList>{parts}</BlockList>'.encode()
-    return await _to_its_end(ask(config, Request("PUT", {"comp": "blocklist"}, key, headers, body)))
+    return await commit(config, Request("PUT", {"comp": "blocklist"}, key, headers, body))
 
 
 async def _blocks(chunks: AsyncIterator[bytes], size: int) -> AsyncIterator[bytes]:
@@ -70,14 +64,3 @@ async def _blocks(chunks: AsyncIterator[bytes], size: int) -> AsyncIterator[byte
             waiting.append(piece)
             room -= len(piece)
     yield b"".join(waiting)
-
-
-async def _to_its_end(coroutine: Coroutine[Any, Any, ResultT]) -> ResultT:
-    """Await what would go on by itself if it were cancelled, and overtake a later put."""
-    task = asyncio.ensure_future(coroutine)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait([task], timeout=COMMIT_TIMEOUT)
-        task.cancel()
-        raise

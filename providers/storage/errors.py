@@ -14,6 +14,7 @@ __all__ = [
     "InvalidMetadataError",
     "InvalidRangeError",
     "KeyConflictError",
+    "ObjectChangedError",
     "ObjectExistsError",
     "ObjectNotFoundError",
     "StorageConnectionError",
@@ -42,6 +43,13 @@ class ObjectExistsError(StorageError):
     """``overwrite=False``, and the key is taken; the object there is untouched."""
 
     default_code = "OBJECT_EXISTS"
+    is_backend_failure = False
+
+
+class ObjectChangedError(StorageError):
+    """Another writer was faster; nothing was kept of this one, and trying again may help."""
+
+    default_code = "OBJECT_CHANGED"
     is_backend_failure = False
 
 
