@@ -10,9 +10,11 @@ import pytest
 
 from purveyor.providers.storage.azure_blob import AzureBlobStorageConfig
 from purveyor.providers.storage.s3 import S3Config
+from purveyor.providers.storage.sftp import SFTPConfig
 from purveyor.testing.servers import (
     Azurite,
     LoopbackServer,
+    OpenSSH,
     PostgreSQL,
     SeaweedFS,
     ServerUnavailableError,
@@ -85,3 +87,17 @@ def azure_config(azurite: Azurite) -> AzureBlobStorageConfig:
     """Settings of an Azure Blob storage in a new container."""
     values = {"container": azurite.create_container(), **azurite.login}
     return AzureBlobStorageConfig.model_validate(values)
+
+
+@pytest.fixture(scope="session")
+def openssh() -> Iterator[OpenSSH]:
+    """An SFTP server, the same for all tests: each takes a folder of its own."""
+    require(OpenSSH)
+    with OpenSSH() as server:
+        yield server
+
+
+@pytest.fixture
+def sftp_config(openssh: OpenSSH) -> SFTPConfig:
+    """Settings of an SFTP storage in a new folder."""
+    return SFTPConfig.model_validate({"root": openssh.create_root(), **openssh.login})

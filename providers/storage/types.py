@@ -59,6 +59,15 @@ STORAGE_TYPES = (
         display_name="Azure Blob Storage",
         well_known=AZURE_VARIABLES,
     ),
+    ProviderType(
+        family="storage",
+        name="sftp",
+        path="purveyor.providers.storage.sftp:SFTPStorage",
+        description="A folder on any SSH server",
+        capabilities=frozenset({"streaming", "remote-storage", "modified-times"}),
+        extra="sftp",
+        display_name="SFTP",
+    ),
 )
 
 for _row in STORAGE_TYPES:

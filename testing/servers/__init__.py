@@ -14,12 +14,14 @@ from __future__ import annotations
 
 from .azurite import Azurite
 from .base import LoopbackServer, Response, ServerUnavailableError, free_ports
+from .openssh import OpenSSH
 from .postgresql import PostgreSQL
 from .seaweedfs import SeaweedFS
 
 __all__ = [
     "Azurite",
     "LoopbackServer",
+    "OpenSSH",
     "PostgreSQL",
     "Response",
     "SeaweedFS",

@@ -10,6 +10,7 @@ from purveyor.providers.storage import STORAGE_TYPES
 from purveyor.providers.storage.azure_blob import AzureBlobStorage, AzureBlobStorageConfig
 from purveyor.providers.storage.filesystem import FilesystemConfig, FilesystemStorage
 from purveyor.providers.storage.s3 import S3Config, S3Storage
+from purveyor.providers.storage.sftp import SFTPConfig, SFTPStorage
 from purveyor.providers.storage.sqlite import SQLiteConfig, SQLiteStorage
 from purveyor.testing.conformance import StorageConformance
 
@@ -61,6 +62,16 @@ class TestAzureBlobStorage(StorageConformance):
     @pytest.fixture
     def storage_config(self, azure_config: AzureBlobStorageConfig) -> AzureBlobStorageConfig:
         return azure_config.model_copy(update={"part_size": 2 * MIB, "max_concurrency": 2})
+
+
+@pytest.mark.requirement("S0.42")
+@pytest.mark.server("openssh")
+class TestSFTPStorage(StorageConformance):
+    provider_class = SFTPStorage
+
+    @pytest.fixture
+    def storage_config(self, sftp_config: SFTPConfig) -> SFTPConfig:
+        return sftp_config
 
 
 @pytest.mark.requirement("S0.42")

@@ -12,6 +12,7 @@ from purveyor.providers.storage.azure_blob import AzureBlobStorage, AzureBlobSto
 from purveyor.providers.storage.filesystem import FilesystemConfig, FilesystemStorage
 from purveyor.providers.storage.keys import MANIFEST_NAME, check_key
 from purveyor.providers.storage.s3 import S3Config, S3Storage
+from purveyor.providers.storage.sftp import SFTPConfig, SFTPStorage
 from purveyor.providers.storage.sqlite import SQLiteConfig, SQLiteStorage
 
 
@@ -21,6 +22,7 @@ from purveyor.providers.storage.sqlite import SQLiteConfig, SQLiteStorage
         "sqlite",
         pytest.param("s3", marks=[pytest.mark.server("seaweedfs")]),
         pytest.param("azure_blob", marks=[pytest.mark.server("azurite")]),
+        pytest.param("sftp", marks=[pytest.mark.server("openssh")]),
     ]
 )
 def storage(request: pytest.FixtureRequest, tmp_path: Path) -> StorageProvider[Any]:
@@ -32,6 +34,9 @@ def storage(request: pytest.FixtureRequest, tmp_path: Path) -> StorageProvider[A
         case "azure_blob":
             azure_config: AzureBlobStorageConfig = request.getfixturevalue("azure_config")
             return AzureBlobStorage(azure_config)
+        case "sftp":
+            remote: SFTPConfig = request.getfixturevalue("sftp_config")
+            return SFTPStorage(remote)
         case _:
             config: S3Config = request.getfixturevalue("s3_config")
             return S3Storage(config)
