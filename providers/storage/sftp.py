@@ -70,6 +70,11 @@ class SFTPStorage(StorageProvider[SFTPConfig]):
         async with self._pool.tree() as tree:
             await tree.check_root()
 
+    @property
+    def sessions(self) -> tuple[int, int]:
+        """How many connections are open, and how many SFTP sessions on them."""
+        return self._pool.size
+
     # -- writing -------------------------------------------------------------------------
 
     @operation
@@ -104,12 +109,9 @@ class SFTPStorage(StorageProvider[SFTPConfig]):
             await draft.open()
             yield draft
         except BaseException as error:
+            full = isinstance(error, StatusError) and await tree.is_full(error)
             await self._clean(tree, draft)
-            if (
-                isinstance(error, StatusError)
-                and error.code == sftp.FAILURE
-                and await tree.is_full()
-            ):
+            if full:
                 raise StorageFullError(
                     f"No space is left for {key!r} on {self.config.place}. Free space or choose "
                     "another storage; what was stored before is untouched."

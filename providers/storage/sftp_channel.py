@@ -169,7 +169,7 @@ class Channel:
     def _write(self, parts: list[Body]) -> None:
         if self._ended is None and self._channel is not None:
             try:
-                self._channel.write(b"".join(parts))
+                self._channel.write(b"".join(parts))  # pyright: ignore[reportUnknownMemberType]
             except OSError as error:  # the server has closed, and we are about to be told
                 self._end(StorageConnectionError, str(error))
 

@@ -8,7 +8,6 @@ from .base import not_found
 from .errors import (
     StorageConnectionError,
     StorageError,
-    StorageFullError,
     StoragePermissionError,
 )
 from .sftp_protocol import StatusError
@@ -40,13 +39,6 @@ def explain(error: StatusError, call: Call, place: str) -> StorageError:
             return StoragePermissionError(
                 f"{what}. Give the account on the server access to the folder, or set root to "
                 "another one.",
-                name,
-                context,
-            )
-        case sftp.NO_SPACE | sftp.QUOTA_EXCEEDED:
-            return StorageFullError(
-                f"{what}. Free space on the server or choose another storage; what was stored "
-                "before is untouched.",
                 name,
                 context,
             )

@@ -124,16 +124,11 @@ class Login:
                 ) from None
         try:
             return ssh.import_private_key(data, passphrase and passphrase.get_secret_value())
-        except ssh.KeyEncryptionError:
-            fault, remedy = "the passphrase is wrong", "Correct passphrase"
-        except ssh.KeyImportError:
-            if "ENCRYPTED" in data or passphrase is None:
-                fault = "it is encrypted, or no private key"
-                remedy = "Set passphrase, or give a key in OpenSSH's or PEM format"
-            else:
-                fault = "the passphrase is wrong, or it is no private key"
-                remedy = "Correct passphrase, or give a key in OpenSSH's or PEM format"
-        raise StoragePermissionError(f"private_key cannot be used: {fault}. {remedy}.")
+        except (ssh.KeyImportError, ssh.KeyEncryptionError) as error:
+            raise StoragePermissionError(
+                f"private_key cannot be used: {reason_of(error)}. Give a private key in OpenSSH's "
+                "or PEM format, and as passphrase what it is encrypted with, if it is."
+            ) from None
 
     def _refused(self) -> StoragePermissionError:
         config = self._config

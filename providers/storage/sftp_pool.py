@@ -59,6 +59,12 @@ class Pool:
         self._grow_after = 0.0
         self._closed = False
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """How many connections are open, and how many sessions on them."""
+        self._forget_closed()
+        return len(self._connections), sum(len(one.trees) for one in self._connections)
+
     @contextlib.asynccontextmanager
     async def tree(self) -> AsyncGenerator[Tree, None]:
         """Lend the files as one session shows them; it may be lent to others too."""
@@ -129,9 +135,12 @@ class Pool:
             self._grow_after = asyncio.get_running_loop().time() + PAUSE
             logger.debug("No further session at %s: %s", self._config.place, reason_of(error))
 
+    def _forget_closed(self) -> None:
+        self._connections = [one for one in self._connections if one.is_open()]
+
     def _room(self) -> _Connection | bool:
         """Return the connection to open a session on; True: a new one; False: all are full."""
-        self._connections = [one for one in self._connections if one.is_open()]
+        self._forget_closed()
         if len(self._connections) < self._config.connections:
             return True
         emptiest = min(self._connections, key=lambda one: len(one.trees))
@@ -159,7 +168,7 @@ class Pool:
         channel = Channel(one.line, self._config.request_timeout)
         try:
             async with asyncio.timeout(self._config.connect_timeout):
-                await one.connection.create_session(
+                await one.connection.create_session(  # pyright: ignore[reportUnknownMemberType]
                     lambda: channel,  # pyright: ignore[reportArgumentType]
                     subsystem="sftp",
                     encoding=None,
@@ -174,7 +183,8 @@ class Pool:
                     f"{place} opened no SFTP session within {self._config.connect_timeout:g} s. "
                     "Try again, or raise connect_timeout."
                 ) from None
-            if isinstance(error, StorageError) or not isinstance(error, Exception):
+            lost = type(error) is StorageConnectionError
+            if not isinstance(error, Exception) or (isinstance(error, StorageError) and not lost):
                 raise
             raise StorageConnectionError(
                 f"{place} opens no SFTP session: {reason_of(error)}. See that the server offers "

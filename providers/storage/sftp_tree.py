@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import re
 from datetime import UTC, datetime
 
 from . import sftp_protocol as sftp
@@ -159,10 +161,16 @@ class Tree:
         block, available = (int.from_bytes(disk[at : at + 8], "big") for at in (8, 32))
         return block * available
 
-    async def is_full(self) -> bool:
-        """Tell whether the disk is full, as far as the server tells."""
-        free = await self.free_bytes()
-        return free is not None and free < SPARE
+    async def is_full(self, error: StatusError) -> bool:
+        """Tell whether a full disk is what an error means, as far as the server tells."""
+        if error.code != sftp.FAILURE:  # which is all that version 3 has for it
+            return error.code in (sftp.NO_SPACE, sftp.QUOTA_EXCEEDED)
+        if re.search("no space|quota|disk full", str(error), re.IGNORECASE):
+            return True
+        with contextlib.suppress(StatusError):
+            free = await self.free_bytes()
+            return free is not None and free < SPARE
+        return False
 
     # -- folders -------------------------------------------------------------------------
 
@@ -211,8 +219,9 @@ class Tree:
         while parts:
             try:
                 await self.channel.ask(sftp.RMDIR, text(self.path("/".join(parts))))
-            except StatusError:
-                return
+            except StatusError as error:
+                if error.code != sftp.NO_SUCH_FILE:
+                    return
             parts.pop()
 
     # -- files ---------------------------------------------------------------------------

@@ -112,17 +112,21 @@ class OpenSSH(LoopbackServer):
 
     def restart(self) -> None:
         """Break all connections, end, and serve anew at the same port with the same keys."""
-        self.process.kill()
-        self.break_connections()
-        self.process.wait()
+        self._end()
         self._start([self.executable(), "-D", "-e", "-f", str(self.folder / "config")])
 
     def stop(self) -> None:
         """Kill it and what serves its clients, and remove its folder."""
-        if hasattr(self, "process") and self.process.poll() is None:
+        if hasattr(self, "process"):
+            self._end()
+        super().stop()
+
+    def _end(self) -> None:
+        if self.process.poll() is None:
             self.process.send_signal(signal.SIGSTOP)  # so that it serves nobody else meanwhile
             self.break_connections()
-        super().stop()
+            self.process.kill()
+            self.process.wait()
 
 
 def make_key(path: Path, passphrase: str = "") -> Path:
