@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 from collections.abc import Iterator
 
 import pytest
@@ -11,11 +12,13 @@ import pytest
 from purveyor.providers.storage.azure_blob import AzureBlobStorageConfig
 from purveyor.providers.storage.s3 import S3Config
 from purveyor.providers.storage.sftp import SFTPConfig
+from purveyor.providers.storage.smb import SMBConfig
 from purveyor.testing.servers import (
     Azurite,
     LoopbackServer,
     OpenSSH,
     PostgreSQL,
+    Samba,
     SeaweedFS,
     ServerUnavailableError,
 )
@@ -69,6 +72,14 @@ def postgresql() -> Iterator[PostgreSQL]:
 
 
 @pytest.fixture(scope="session")
+def samba() -> Iterator[Samba]:
+    """An SMB server, the same for all tests: each takes a folder of its own."""
+    require(Samba)
+    with Samba() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
 def azurite() -> Iterator[Azurite]:
     """An Azure Blob Storage server, the same for all tests: each takes a container of its own."""
     require(Azurite)
@@ -101,3 +112,9 @@ def openssh() -> Iterator[OpenSSH]:
 def sftp_config(openssh: OpenSSH) -> SFTPConfig:
     """Settings of an SFTP storage in a new folder."""
     return SFTPConfig.model_validate({"root": openssh.create_root(), **openssh.login})
+
+
+@pytest.fixture
+def smb_config(samba: Samba) -> SMBConfig:
+    """Settings of an SMB storage in a new folder."""
+    return SMBConfig.model_validate({"root": f"test-{secrets.token_hex(6)}", **samba.login})

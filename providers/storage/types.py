@@ -68,6 +68,15 @@ STORAGE_TYPES = (
         extra="sftp",
         display_name="SFTP",
     ),
+    ProviderType(
+        family="storage",
+        name="smb",
+        path="purveyor.providers.storage.smb:SMBStorage",
+        description="A share of a Windows or Samba server",
+        capabilities=frozenset({"streaming", "remote-storage", "modified-times", "server-copy"}),
+        extra="smb",
+        display_name="SMB share",
+    ),
 )
 
 for _row in STORAGE_TYPES:

@@ -59,6 +59,9 @@ class StorageCase:
     nearest of its bases that stands there."""
     persistent: ClassVar[bool] = True
     """Whether objects outlive the instance that put them."""
+    case_sensitive: ClassVar[bool] = True
+    """Whether keys that differ only in case can stand beside each other; the second is a
+    KeyConflictError where they cannot. Leave them out of ``odd_keys`` then."""
     racers: ClassVar[int] = 20
     """How many writers race for one new key; fewer where the backend makes losers wait."""
     timeout: ClassVar[float] = 60.0

@@ -6,8 +6,24 @@ from typing import Any, ClassVar
 
 import pytest
 
-from ...providers.storage import Delete, InvalidKeyError, Put
-from .storage_case import Storage, StorageCase, calls_on, each, infos, keys, refusal, storage_test
+from ...providers.storage import (
+    Delete,
+    InvalidKeyError,
+    KeyConflictError,
+    ObjectNotFoundError,
+    Put,
+)
+from .storage_case import (
+    Storage,
+    StorageCase,
+    calls_on,
+    each,
+    infos,
+    keys,
+    pieces,
+    refusal,
+    storage_test,
+)
 
 __all__ = ["ODD_KEYS", "KeyRules"]
 
@@ -118,6 +134,37 @@ class KeyRules(StorageCase):
             assert await storage.get("copied") == key.encode(), key
             assert await storage.get("moved") == key.encode(), key
         assert await keys(storage) == ["copied", "moved"]
+
+    @pytest.mark.parametrize(
+        ("first", "second"), [("Case", "case"), ("folder/a", "Folder/b"), ("é", "É")]
+    )
+    @storage_test
+    async def test_keys_that_differ_in_case(
+        self, storage: Storage, first: str, second: str
+    ) -> None:
+        """Case matters: a key in other letters is another key, or refused, never the same one."""
+        await storage.put(first, b"first")
+        await storage.put("other", b"other")
+        for name, call in {
+            "put": lambda: storage.put(second, b"second"),
+            "put(overwrite=False)": lambda: storage.put(second, b"second", overwrite=False),
+            "put of an iterator": lambda: storage.put(second, pieces(b"second")),
+            "copy": lambda: storage.copy("other", second),
+            "move": lambda: storage.move("other", second),
+        }.items():
+            assert not await storage.exists(second), name
+            assert await keys(storage, second) == [], name
+            await storage.delete(second)
+            await refusal(ObjectNotFoundError, name, storage.get(second))
+            if self.case_sensitive:
+                await call()
+                assert await keys(storage, second) == [second], name
+                await storage.delete(second)
+                await storage.put("other", b"other")
+            else:
+                await refusal(KeyConflictError, name, call())
+            assert await storage.get(first) == b"first", name
+            assert await keys(storage) == sorted([first, "other"], key=str.encode), name
 
     @pytest.mark.parametrize("key", REFUSED_KEYS.values(), ids=REFUSED_KEYS)
     @storage_test

@@ -16,6 +16,7 @@ from .azurite import Azurite
 from .base import LoopbackServer, Response, ServerUnavailableError, free_ports
 from .openssh import OpenSSH
 from .postgresql import PostgreSQL
+from .samba import Samba
 from .seaweedfs import SeaweedFS
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "OpenSSH",
     "PostgreSQL",
     "Response",
+    "Samba",
     "SeaweedFS",
     "ServerUnavailableError",
     "free_ports",

@@ -11,6 +11,7 @@ from purveyor.providers.storage.azure_blob import AzureBlobStorage, AzureBlobSto
 from purveyor.providers.storage.filesystem import FilesystemConfig, FilesystemStorage
 from purveyor.providers.storage.s3 import S3Config, S3Storage
 from purveyor.providers.storage.sftp import SFTPConfig, SFTPStorage
+from purveyor.providers.storage.smb import SMBConfig, SMBStorage
 from purveyor.providers.storage.sqlite import SQLiteConfig, SQLiteStorage
 from purveyor.testing.conformance import StorageConformance
 
@@ -72,6 +73,27 @@ class TestSFTPStorage(StorageConformance):
     @pytest.fixture
     def storage_config(self, sftp_config: SFTPConfig) -> SFTPConfig:
         return sftp_config
+
+
+@pytest.mark.requirement("S0.42")
+@pytest.mark.server("samba")
+class TestSMBStorage(StorageConformance):
+    provider_class = SMBStorage
+    case_sensitive = False
+    odd_keys = tuple(
+        key
+        for key in StorageConformance.odd_keys
+        # A server holds no such names, or shows them under another (check_path has the rules) ...
+        if not set(key) & set('\\:*?"<>|')
+        and not key.endswith((".", " "))
+        and key not in ("CON", "nul.txt")
+        # ... and takes those that differ only in case for one: the others are refused.
+        and key not in ("case", "CASE")
+    )
+
+    @pytest.fixture
+    def storage_config(self, smb_config: SMBConfig) -> SMBConfig:
+        return smb_config
 
 
 @pytest.mark.requirement("S0.42")
