@@ -28,6 +28,8 @@ class FaultyProxy:
         """Set when a connection broke for one of these."""
         self.silent = False
         """Take connections, and never answer."""
+        self.passed = 0
+        """Bytes that came through, both ways together."""
         self.flowing = asyncio.Event()
         """While it is not set, everything waits: connections there are, and others."""
         self.flowing.set()
@@ -93,8 +95,13 @@ class FaultyProxy:
                 self.broken.set()
                 return
             await self.flowing.wait()
-            writer.write(data)
+            self.passed += len(data)
+            writer.write(self.passing(data))
             await writer.drain()
+
+    def passing(self, data: bytes) -> bytes:
+        """Return what is passed on of what came."""
+        return data
 
 
 class RecordingServer:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 import uuid
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from smbprotocol.connection import Ciphers, Connection, Dialects, SigningAlgorithms
 from smbprotocol.exceptions import SMBResponseException
 from smbprotocol.session import Session
 from smbprotocol.tree import TreeConnect
 
-from .base import CHUNK_SIZE
+from .base import CHUNK_SIZE, reason_of
 from .errors import StorageConnectionError
 from .smb_errors import StatusError
 from .smb_messages import PAYLOAD, WINDOW
@@ -62,8 +62,8 @@ class _Connection(Connection):
         timeout: float | None = None,
         resolve_symlinks: bool = True,
     ) -> Any:
-        """Wait for an answer while the connection moves; see :meth:`Connection.receive`."""
-        response = self.answer(request, timeout or self.config.request_timeout)
+        """Wait for an answer, as the library does itself while it connects and logs in."""
+        response = self.answer(request, timeout or self.config.connect_timeout)
         if response["status"].get_value():
             raise SMBResponseException(response)
         return response
@@ -89,10 +89,19 @@ class _Connection(Connection):
                 if response is None:
                     self._check_worker_running()
                 elif response["status"].get_value() != PENDING:
-                    waiting: Any = self.outstanding_requests  # pyright: ignore[reportUnknownMemberType]
+                    waiting = cast("dict[int, Any]", self.outstanding_requests)  # pyright: ignore[reportUnknownMemberType]
                     waiting.pop(request.message["message_id"].get_value(), None)
                     return response
                 request.response_event.clear()
+
+    def _check_worker_running(self) -> None:
+        transport, error = self._transport, self._t_exc
+        if error is not None:
+            raise ConnectionAbortedError(
+                f"what the server sent is not accepted: {reason_of(error)}"
+            ) from error
+        if transport is None or not transport.connected:
+            raise ConnectionResetError("the connection is closed")
 
     def _calculate_credit_charge(self, message: Any) -> int:
         charge: int | None = getattr(message, "charge", None)
@@ -155,8 +164,8 @@ class Channel:
         self._ids = session.session_id, tree.tree_connect_id
         # No thread may ask for more than its part of what the server grants.
         part = max(1, granted // config.threads // (WINDOW + 1))
-        sizes = connection.max_read_size, connection.max_write_size, CHUNK_SIZE, part * PAYLOAD
-        self.chunk: int = min(sizes)
+        sizes = connection.max_read_size, connection.max_write_size, connection.max_transact_size
+        self.chunk: int = min(*sizes, CHUNK_SIZE, part * PAYLOAD)
         """Bytes of one request to read or write."""
         self._margin = min(granted // 4, config.threads * 8)
         self._ready = True
