@@ -125,16 +125,17 @@ class Samba(LoopbackServer):
 
     def restart(self) -> None:
         """Stop, and start again on the same port with the same files."""
-        self._end()
+        self.kill()
         arguments = ["--foreground", "--no-process-group", "-s", str(self.folder / "smb.conf")]
         self._start([self.executable(), *arguments])
 
     def stop(self) -> None:
         """End the program, with the processes it made for its clients, and remove its folder."""
-        self._end()
+        self.kill()
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _end(self) -> None:
+    def kill(self) -> None:
+        """End the program, with the processes it made for its clients; the files stay."""
         if not hasattr(self, "process"):
             return
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")

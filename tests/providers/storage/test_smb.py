@@ -24,6 +24,7 @@ from purveyor.providers.storage.errors import (
 from purveyor.providers.storage.smb import SMBConfig, SMBStorage
 from purveyor.providers.storage.smb_names import check_path
 from purveyor.testing.servers import Samba
+from tests.conftest import require
 from tests.servers import FaultyProxy
 
 MIB = 1024 * 1024
@@ -251,6 +252,7 @@ async def test_files_half_written_and_long_left_are_removed_by_a_list(
 
 @server
 async def test_names_that_differ_in_case_stand_beside_each_other_where_the_server_lets_them():
+    require(Samba)
     with Samba({"case sensitive": "yes"}) as samba:
         async with SMBStorage(SMBConfig.model_validate(samba.login)) as storage:
             for key in ("Case", "case", "Folder/a", "folder/a"):
@@ -313,6 +315,7 @@ async def test_a_missing_right_is_told(samba: Samba, smb_config: SMBConfig):
 
 @server
 async def test_a_share_that_is_read_only_can_be_read():
+    require(Samba)
     with Samba({"read only": "yes"}) as samba:
         path = samba.files / "a"
         path.write_bytes(b"x")
@@ -377,6 +380,7 @@ async def test_what_is_changed_on_the_way_is_not_accepted(samba: Samba, smb_conf
 
 @server
 async def test_encryption_a_server_cannot_do_is_told():
+    require(Samba)
     with Samba(global_settings={"server smb encrypt": "off"}) as samba:
         settings = SMBConfig.model_validate({**samba.login, "encrypt": True})
         storage = guarded(SMBStorage(settings), name="share")
@@ -388,6 +392,7 @@ async def test_encryption_a_server_cannot_do_is_told():
 
 @server
 async def test_a_server_that_demands_encryption_gets_it():
+    require(Samba)
     with Samba(global_settings={"server smb encrypt": "required"}) as samba:
         async with Wire(samba.port) as wire:
             settings = SMBConfig.model_validate({**samba.login, "port": wire.port})
@@ -399,6 +404,7 @@ async def test_a_server_that_demands_encryption_gets_it():
 
 @server
 async def test_a_server_of_an_older_protocol_is_refused():
+    require(Samba)
     older = {"server min protocol": "SMB2_10", "server max protocol": "SMB3_02"}
     with Samba(global_settings=older) as samba:
         storage = guarded(SMBStorage(SMBConfig.model_validate(samba.login)), name="share")
