@@ -194,6 +194,14 @@ class ObjectStore(StorageProvider[ConfigT]):
         return b"" if result is None else (await result.bytes_async()).to_bytes()
 
     @operation
+    async def get_with_info(self, key: str, *, end: int | None = None) -> tuple[ObjectInfo, bytes]:
+        result = await self._open(key, 0, end)
+        if result is None:
+            return await self.stat(key), b""
+        data = (await result.bytes_async()).to_bytes()
+        return self._info(key, result), data
+
+    @operation
     async def stream(
         self, key: str, *, start: int = 0, end: int | None = None
     ) -> AsyncIterator[bytes]:
@@ -229,7 +237,9 @@ class ObjectStore(StorageProvider[ConfigT]):
 
     @operation
     async def stat(self, key: str) -> ObjectInfo:
-        result = await self._head(self._checked(key))
+        return self._info(key, await self._head(self._checked(key)))
+
+    def _info(self, key: str, result: GetResult) -> ObjectInfo:
         meta, attributes = result.meta, result.attributes
         content_type = attributes.get("Content-Type", UNTYPED)
         own = {n: value for n, value in attributes.items() if n.lower() not in STANDARD_HEADERS}

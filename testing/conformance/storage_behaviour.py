@@ -80,6 +80,19 @@ class BehaviourRules(StorageCase):
         assert await storage.get("folder/object") == data
         assert await drained(storage.stream("folder/object")) == data
 
+    @storage_test
+    async def test_an_object_and_its_info_come_together(self, storage: Storage) -> None:
+        """What get_with_info says of an object is what stat says; an end cuts the content only."""
+        await storage.put("object", LARGE)
+        await storage.put("empty", b"")
+        for key, data in (("object", LARGE), ("empty", b"")):
+            known = await storage.stat(key)
+            assert await storage.get_with_info(key) == (known, data)
+            assert await storage.get_with_info(key, end=5) == (known, data[:5])
+            assert await storage.get_with_info(key, end=0) == (known, b"")
+        missing = storage.get_with_info("missing")
+        await refusal(ObjectNotFoundError, "get_with_info of nothing", missing)
+
     @pytest.mark.parametrize(
         "kind", ["bytes", "bytearray", "memoryview", "path", "file", "iterator"]
     )

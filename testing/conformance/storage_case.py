@@ -182,6 +182,7 @@ def calls_on(storage: Storage, key: str, other: str) -> dict[str, Callable[[], A
         "put(overwrite=False)": lambda: storage.put(key, b"new", overwrite=False),
         "put of an iterator": lambda: storage.put(key, pieces(b"new")),
         "get": lambda: storage.get(key),
+        "get_with_info": lambda: storage.get_with_info(key),
         "stream": lambda: drained(storage.stream(key)),
         "stat": lambda: storage.stat(key),
         "exists": lambda: storage.exists(key),

@@ -154,7 +154,6 @@ class KeyRules(StorageCase):
         }.items():
             assert not await storage.exists(second), name
             assert await keys(storage, second) == [], name
-            await storage.delete(second)
             await refusal(ObjectNotFoundError, name, storage.get(second))
             if self.case_sensitive:
                 await call()

@@ -45,6 +45,8 @@ def test_the_supported_providers_are_those_there_are() -> None:
         "failover",
         "filesystem",
         "s3",
+        "sftp",
+        "smb",
         "sqlite",
     ]
     assert get_supported_providers("ai") == ["failover"]
@@ -83,6 +85,8 @@ def test_all_providers_come_with_what_they_say_of_themselves() -> None:
         "failover",
         "filesystem",
         "s3",
+        "sftp",
+        "smb",
         "sqlite",
     ]
     assert providers["s3"].description.startswith("Amazon S3")
@@ -125,7 +129,10 @@ def test_importing_the_package_makes_the_types_known_and_imports_no_library() ->
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
-    assert done.stdout.splitlines() == ["azure_blob failover filesystem s3 sqlite", "False False"]
+    assert done.stdout.splitlines() == [
+        "azure_blob failover filesystem s3 sftp smb sqlite",
+        "False False",
+    ]
 
 
 @pytest.mark.requirement("S0.20", "S0.40", "S0.65")
@@ -136,7 +143,7 @@ def test_validation_looks_the_type_up(tmp_path: Path) -> None:
 
 @pytest.mark.requirement("S0.21")
 def test_validation_of_an_unknown_type_names_those_there_are() -> None:
-    with pytest.raises(NotFoundError, match="filesystem, s3, sqlite"):
+    with pytest.raises(NotFoundError, match="filesystem, s3, smb, sqlite"):
         validate_config("ftp", {})
 
 
