@@ -27,7 +27,6 @@ _VERSION = "2021-12-02"
 COMMIT_TIMEOUT = 5.0
 """Seconds that a cancelled request may take to its end, if it makes something visible."""
 _SLICE = 256 * 1024
-_SIGNED = ("Content-Type", "If-Match", "If-None-Match")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +38,7 @@ class Request:
         method: HTTP method.
         query: Parameters, not encoded.
         blob: Name of the blob, after the configured prefix; empty: the container itself.
-        headers: ``x-ms-...`` headers in lower case, and conditions.
+        headers: ``x-ms-...`` headers in lower case, and ``If-None-Match``.
         body: What to send.
     """
 
@@ -150,8 +149,8 @@ def _signed(config: AzureBlobConfig, request: Request) -> urllib.request.Request
         headers |= {"Content-Type": "application/octet-stream", "Content-Length": str(len(body))}
     if account.key is not None:
         # learn.microsoft.com/rest/api/storageservices/authorize-with-shared-key
-        kind, match, none_match = (headers.get(name, "") for name in _SIGNED)
-        plain = ["", "", str(len(body) or ""), "", kind, "", "", match, none_match, "", ""]
+        kind, none_match = headers.get("Content-Type", ""), headers.get("If-None-Match", "")
+        plain = ["", "", str(len(body) or ""), "", kind, "", "", "", none_match, "", ""]
         named = sorted((name for name in headers if name.startswith("x-ms-")), key=signing_order)
         lines = [f"{name}:{headers[name]}" for name in named]
         resource = f"/{account.name}{urlsplit(url).path}"

@@ -123,13 +123,6 @@ class AzureBlobStorage(ObjectStore[AzureBlobStorageConfig]):
         answer = await put_blocks(self.config, key, source, _headers(attributes, overwrite))
         return answer.headers.get("ETag")
 
-    async def _refuse_taken(self, key: str) -> None:
-        """Spare an upload whose last request would be refused."""
-        if await self._exists(key):
-            raise ObjectExistsError(
-                f"There is already an object {key!r}; it is untouched.", context={"key": key}
-            )
-
     async def _delete(self, key: str) -> None:
         try:
             await self._obstore.delete_async(self._store, [key])

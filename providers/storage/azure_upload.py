@@ -45,8 +45,10 @@ async def put_blocks(
                 names.append(base64.b64encode(f"{upload}-{len(names):05}".encode()).decode())
                 group.create_task(send(names[-1], block))
     except BaseExceptionGroup as failures:
-        raise failures.exceptions[0] from None
-    parts = "".join(f"<Uncommitted>{name}</Uncommitted>" for name in names)
+        first = failures.exceptions[0]
+        raise first from first.__cause__
+    # Not "Uncommitted", which they are no longer if this has to be sent twice.
+    parts = "".join(f"<Latest>{name}</Latest>" for name in names)
     body = f'<?xml version="1.0" encoding="utf-8"?><BlockList>{parts}</BlockList>'.encode()
     return await commit(config, Request("PUT", {"comp": "blocklist"}, key, headers, body))
 

@@ -20,6 +20,7 @@ from .base import (
     check_range,
     chunks_of,
 )
+from .errors import ObjectExistsError
 from .keys import RESERVED_PREFIX, check_key
 from .metadata import STANDARD_HEADERS, UNTYPED
 from .object_upload import UploadSource, decoded, headers_of
@@ -168,6 +169,13 @@ class ObjectStore(StorageProvider[ConfigT]):
                 etag = await self._upload(key, source, attributes, overwrite=overwrite)
             return etag, source.size
 
+    async def _refuse_taken(self, key: str) -> None:
+        """Spare an upload or a copy that would be refused at its end."""
+        if await self._exists(key):
+            raise ObjectExistsError(
+                f"There is already an object {key!r}; it is untouched.", context={"key": key}
+            )
+
     @operation
     async def delete(self, key: str) -> None:
         await self._delete(self._checked(key))
@@ -280,9 +288,6 @@ class ObjectStore(StorageProvider[ConfigT]):
         if isinstance(error, OSError) and error.errno is not None:
             return None
         obstore: Any = self.__dict__.get("_obstore")
-        ours = (obstore.exceptions.BaseError, FileNotFoundError) if obstore else ()
-        return (
-            self._explain(error, call)
-            if isinstance(error, ours)
-            else super()._translate(error, call)
-        )
+        if obstore and isinstance(error, (obstore.exceptions.BaseError, FileNotFoundError)):
+            return self._explain(error, call)
+        return super()._translate(error, call)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from ..registry.provider import Call, operation
 from .base import ObjectInfo
-from .errors import ObjectExistsError, StorageError
 from .keys import RESERVED_PREFIX, check_prefix, is_reserved
 from .object_store import ObjectStore
 from .s3_config import S3Config
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from obstore import Attributes, ObjectMeta
     from obstore.store import S3Store
 
+    from .errors import StorageError
     from .object_upload import UploadSource
 
 __all__ = ["S3Config", "S3Storage"]
@@ -121,12 +121,6 @@ class S3Storage(ObjectStore[S3Config]):
         if source == target:
             return  # which S3 refuses
         await self._obstore.copy_async(self._store, source, target, overwrite=overwrite)
-
-    async def _refuse_taken(self, key: str) -> None:
-        if await self.exists(key):
-            raise ObjectExistsError(
-                f"There is already an object {key!r}; it is untouched.", context={"key": key}
-            )
 
     # -- listing -------------------------------------------------------------------------
 

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from purveyor.providers.azure import listing, requests
+from purveyor.providers.azure.faults import ServiceError
 from purveyor.providers.azure.requests import Answer, Request, ask
 from purveyor.providers.families import STORAGE
 from purveyor.providers.registry import guarded
@@ -383,6 +384,26 @@ async def test_a_put_cancelled_at_its_last_request_overtakes_no_later_one(
     with pytest.raises(asyncio.CancelledError):
         await put
     assert await storage.get("a") == LARGE  # it is through, and so not under way any more
+
+
+@server
+async def test_a_last_request_whose_answer_was_lost_is_sent_again(
+    storage: AzureBlobStorage, monkeypatch: pytest.MonkeyPatch
+):
+    send, lost = requests._send, list[Answer]()
+
+    def lose_the_first(config: AzureBlobStorageConfig, request: Request) -> Answer:
+        answer = send(config, request)
+        if request.query.get("comp") == "blocklist" and not lost:
+            lost.append(answer)
+            raise ServiceError(None)
+        return answer
+
+    monkeypatch.setattr(requests, "_send", lose_the_first)
+    info = await storage.put("a", LARGE)
+    assert len(lost) == 1
+    assert info.etag == (await storage.stat("a")).etag
+    assert await storage.get("a") == LARGE
 
 
 # -- exactly one -------------------------------------------------------------------------
