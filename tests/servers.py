@@ -19,6 +19,8 @@ class FaultyProxy:
 
     def __init__(self, port: int) -> None:
         self._target = port
+        self.port = 0
+        """Where it listens on 127.0.0.1."""
         self._tasks: set[asyncio.Task[None]] = set()
         self.cut_upstream_after: int | None = None
         """Bytes from the client after which a connection breaks."""
@@ -35,12 +37,16 @@ class FaultyProxy:
         self.flowing.set()
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
-        self.port: int = self._server.sockets[0].getsockname()[1]
+        await self.start()
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
         await self.stop()
+
+    async def start(self) -> None:
+        """Listen, after a stop on the same port as before."""
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port)
+        self.port = self._server.sockets[0].getsockname()[1]
 
     @property
     def url(self) -> str:
