@@ -245,7 +245,7 @@ def given_settings(
     row = types.find(types.family(family).name, type or name)
     given = settings_from(
         settings or (),
-        row.config_class if row else None,
+        row.settings_class if row else None,
         ask=secret,
         files=secret_file,
         variables=secret_env,

@@ -122,7 +122,7 @@ def drafted(
         InvalidConfigError: A value cannot be stored, or is ``UNCHANGED`` and not stored.
     """
     aliases: Mapping[str, str] = getattr(row.config_class, "aliases", {})
-    secret = secret_fields_of(row.config_class)
+    secret = secret_fields_of(row.settings_class)
     plain: dict[str, Any] = {}
     given: dict[str, Any] = {}
     kept = {key for key in stored if key in secret}

@@ -97,10 +97,10 @@ class Builder:
             family=self.family.name,
             provider_type=row,
             config=model,
-            handle=guarded_class(row.loaded_class)(guard),
+            handle=guarded_class(row.loaded_class.class_for(model))(guard),
             guard=guard,
             settings=_envelope(settings),
-            capabilities=row.capabilities,
+            capabilities=row.capabilities | row.loaded_class.capabilities_by(model),
             source=source,
             origin=origin,
             registered_at=datetime.now(UTC),
@@ -162,7 +162,7 @@ class Builder:
             model = self.model(name, row, config, settings_of(name, config, None))
             breaker = None
         guard = self.guard(self.blueprint(name, row, model, settings), settings, breaker)
-        return guarded_class(row.loaded_class)(guard)
+        return guarded_class(row.loaded_class.class_for(model))(guard)
 
     def model(
         self,
@@ -209,7 +209,7 @@ class Builder:
         self, name: str, row: ProviderType, config: BaseModel, settings: ProviderSettings
     ) -> Blueprint:
         """Return what an instance of a provider is made from."""
-        build: Callable[[Any], AnyProvider] = row.loaded_class
+        build: Callable[[Any], AnyProvider] = row.loaded_class.class_for(config)
         if issubclass(row.loaded_class, Composite):
             build = functools.partial(_composed, row.loaded_class, name, self.lookup, self.siblings)
         prepare = None

@@ -165,6 +165,21 @@ class Provider(Generic[ConfigT]):
         """The settings this instance was built with; secrets stay masked."""
         return self._config
 
+    @classmethod
+    def settings_beside(cls, own: type[BaseModel]) -> type[BaseModel]:
+        """Return the settings the type takes, whose own are ``own``; a family may add some."""
+        return own
+
+    @classmethod
+    def class_for(cls, config: BaseModel) -> type[Provider[Any]]:
+        """Return the class to build with some settings; a family may put one before another."""
+        return cls
+
+    @classmethod
+    def capabilities_by(cls, config: BaseModel) -> frozenset[str]:
+        """Return what some settings add to the capabilities of the type."""
+        return frozenset()
+
     async def _connect(self) -> None:
         """Acquire what operations need. Runs once, before the first operation."""
 

@@ -144,6 +144,11 @@ class ProviderType:
         return found
 
     @cached_property
+    def settings_class(self) -> type[BaseModel]:
+        """The config model with what every type of the family can be set to beside its own."""
+        return self.loaded_class.settings_beside(self.config_class)
+
+    @cached_property
     def secret_fields(self) -> frozenset[str]:
         """Names of the type's settings that are secret because of their type."""
         return secret_fields_of(self.config_class)
@@ -320,7 +325,7 @@ class ProviderTypes:
             if row.provider_class is None and not cls.__module__.startswith(module):
                 continue  # cannot be it, and asking would import it
             with suppress(ImportFailedError):  # then it is not the class at hand
-                if cls in (row.loaded_class, row.config_class):
+                if cls in (row.loaded_class, row.config_class, row.settings_class):
                     return row
         return None
 

@@ -64,6 +64,8 @@ def validated_config(
             No value is ever quoted.
     """
     model = row.config_class
+    if options.keys() - model.model_fields.keys() - getattr(model, "aliases", {}).keys():
+        model = row.settings_class
     try:
         config = model.model_validate(dict(options), context={"home": home, "name": name})
     except ValidationError as error:

@@ -9,10 +9,12 @@ from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Mappin
 from dataclasses import dataclass, field
 from datetime import datetime
 from types import MappingProxyType
-from typing import TYPE_CHECKING, BinaryIO, ClassVar, Self, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Self, TypeAlias, cast
+
+from pydantic import BaseModel
 
 from ..registry.errors import RegistryError, UnsupportedCapabilityError
-from ..registry.provider import Call, ConfigT, Provider, operation
+from ..registry.provider import Call, Composite, ConfigT, Provider, operation
 from .errors import (
     InvalidMetadataError,
     InvalidRangeError,
@@ -107,6 +109,29 @@ class StorageProvider(Provider[ConfigT]):
     """
 
     family: ClassVar[str] = "storage"
+
+    @classmethod
+    def settings_beside(cls, own: type[BaseModel]) -> type[BaseModel]:
+        """Return the settings of a type with those of layers; a composite's members have theirs."""
+        from .layers.settings import with_layers
+
+        return own if issubclass(cls, Composite) else with_layers(own)
+
+    @classmethod
+    def class_for(cls, config: BaseModel) -> type[StorageProvider[Any]]:
+        """Return the class itself, or, where settings switch layers on, one before it."""
+        if not cls.capabilities_by(config):
+            return cls
+        from .layers.storage import layered
+
+        return layered(cls)
+
+    @classmethod
+    def capabilities_by(cls, config: BaseModel) -> frozenset[str]:
+        """Return ``compression`` and ``encryption``, where settings switch them on."""
+        from .layers.settings import LayerSettings
+
+        return config.layers_on if isinstance(config, LayerSettings) else frozenset()
 
     @operation
     async def put(

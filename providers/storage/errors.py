@@ -10,11 +10,14 @@ from ..registry.errors import (
 )
 
 __all__ = [
+    "EncryptionKeyError",
+    "ForeignObjectError",
     "InvalidKeyError",
     "InvalidMetadataError",
     "InvalidRangeError",
     "KeyConflictError",
     "ObjectChangedError",
+    "ObjectDamagedError",
     "ObjectExistsError",
     "ObjectNotFoundError",
     "StorageConnectionError",
@@ -114,3 +117,28 @@ class StorageTimeoutError(StorageError, OperationTimeoutError):
     """The storage did not answer in time."""
 
     default_code = "TIMEOUT"
+
+
+class ObjectDamagedError(StorageError):
+    """
+    What is stored is not what was put: damaged, cut off or tampered with.
+
+    Only providers with layers can tell. Nothing of the damaged part is handed out.
+    """
+
+    default_code = "OBJECT_DAMAGED"
+    is_backend_failure = False
+
+
+class ForeignObjectError(StorageError):
+    """The provider is encrypted, and this object was not stored through it."""
+
+    default_code = "FOREIGN_OBJECT"
+    is_backend_failure = False
+
+
+class EncryptionKeyError(StorageError, PermissionDeniedError):
+    """No key that the provider has can read the object."""
+
+    default_code = "ENCRYPTION_KEY"
+    is_backend_failure = False
