@@ -16,6 +16,8 @@ import typer
 from ...containers import ApplicationContainer
 from ...providers.registry import RegistryError
 from ...providers.storage import ObjectInfo, ObjectNotFoundError, ObjectSource, StorageProvider
+from ...services.rewrap import RewrapResult
+from ...services.rewrap import rewrap as rewrap_objects
 from ...services.sync import (
     LocalPlace,
     StoragePlace,
@@ -213,6 +215,46 @@ def rm(
 
     session: Session = context.obj
     if not session.run(work):
+        raise typer.Exit(FAILED)
+
+
+@app.command()
+def rewrap(
+    context: typer.Context,
+    place: Annotated[str, typer.Argument(metavar="PLACE", help="NAME:, or NAME:prefix.")],
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only tell what would become of the objects.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """
+    Encrypt the objects of an encrypted storage to the keys it is set to now.
+
+    Contents stay as they are. Interrupted, it goes on where it ended when called again.
+
+    Example: purveyor storage rewrap backups: --dry-run
+    """
+    where = _storage_place(place)
+
+    async def work(container: ApplicationContainer) -> RewrapResult:
+        storage = container.storage(where.provider)
+        return await rewrap_objects(storage, where.key, dry_run=dry_run)
+
+    session: Session = context.obj
+    result = session.run(work)
+    if as_json:
+        failures = {key: error.to_dict() for key, error in result.failures.items()}
+        counts = {name: getattr(result, name) for name in ("changed", "current", "replaced")}
+        print_json({**counts, "failures": failures, "dry_run": dry_run})
+    else:
+        for error in result.failures.values():
+            complain(error.message)
+        tell(
+            f"{'would change' if dry_run else 'changed'} {result.changed}, "
+            f"already current {result.current}, replaced meanwhile {result.replaced}, "
+            f"failed {len(result.failures)}"
+        )
+    if not result.ok:
         raise typer.Exit(FAILED)
 
 

@@ -191,6 +191,8 @@ class _Decrypted(Content):
                 async for block, last in cut:
                     beyond = limit is not None and place + len(block) > limit
                     data = block[: limit - place] if limit is not None and beyond else block
+                    if first and not (place or data):
+                        raise InvalidRangeError("The range starts past the object's end.")
                     if data or not beyond:
                         yield first + place // _SEALED, data, last and not beyond
                     place += len(data)

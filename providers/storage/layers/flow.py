@@ -28,14 +28,26 @@ async def blocks(chunks: Chunks, size: int) -> AsyncGenerator[tuple[bytes, bool]
 
     The last one may be shorter, and is empty only if there is nothing at all.
     """
-    held = bytearray()
+    held: list[memoryview] = []
+    length = 0
     async with aclosing(chunks):
         async for chunk in chunks:
-            held += chunk
-            while len(held) > size:
-                yield bytes(memoryview(held)[:size]), False
-                del held[:size]
-    yield bytes(held), True
+            view = memoryview(chunk)
+            while length + len(view) > size:
+                missing = size - length
+                yield _whole([*held, view[:missing]]), False
+                view, held, length = view[missing:], [], 0
+            held.append(view)
+            length += len(view)
+    yield _whole(held), True
+
+
+def _whole(parts: list[memoryview]) -> bytes:
+    """Return parts as one; copied only if they are not one as they came."""
+    parts = [part for part in parts if part]
+    if len(parts) == 1 and isinstance(parts[0].obj, bytes) and len(parts[0].obj) == len(parts[0]):
+        return parts[0].obj
+    return b"".join(parts)
 
 
 async def in_order(
