@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from purveyor.providers.storage.layers.keys import new_identity
 from tests.entrypoints.conftest import Run
 
 
@@ -131,3 +132,36 @@ def test_an_interrupt_while_stdin_is_open_ends_at_once(folder: Path) -> None:
         assert running.returncode == 130
         assert b"error: interrupted" in running.stderr.read()
     assert not (folder / ".purveyor/storage/filesystem/x").exists()
+
+
+def test_keys_are_changed_and_counted(
+    cli: Run, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, new = new_identity(), new_identity()
+    prefix = "PURVEYOR_STORAGE__PROVIDERS__VAULT__"
+    monkeypatch.setenv(f"{prefix}TYPE", "filesystem")
+    monkeypatch.setenv(f"{prefix}ENCRYPTION", "age")
+    monkeypatch.setenv(f"{prefix}ENCRYPTION_IDENTITIES", old)
+    (folder / "a").write_bytes(b"content")
+    for key in ("x/a", "x/b", "y"):
+        assert cli("storage", "put", "a", f"vault:{key}").exit_code == 0
+
+    monkeypatch.setenv(f"{prefix}ENCRYPTION_IDENTITIES", f"{new},{old}")
+    tried = cli("storage", "rewrap", "vault:", "--dry-run", "--json")
+    assert json.loads(tried.stdout) == {
+        "changed": 3,
+        "current": 0,
+        "replaced": 0,
+        "failures": {},
+        "dry_run": True,
+    }
+    assert "changed 2, already current 0" in cli("storage", "rewrap", "vault:x/").stderr
+    assert "changed 1, already current 2" in cli("storage", "rewrap", "vault:").stderr
+
+    monkeypatch.setenv(f"{prefix}ENCRYPTION_IDENTITIES", new)
+    assert cli("storage", "get", "vault:x/a").stdout_bytes == b"content"
+    (folder / ".purveyor" / "storage" / "vault" / "y").write_bytes(b"planted")
+    failed = cli("storage", "rewrap", "vault:")
+    assert failed.exit_code == 1
+    assert "'y'" in failed.stderr
+    assert cli("storage", "rewrap", ":").exit_code == 1
