@@ -51,14 +51,15 @@ class Portal:
                 "container.blocking would block the event loop that runs in this thread. Leave "
                 "out .blocking and await the call."
             )
-        future = asyncio.run_coroutine_threadsafe(coroutine, self._running_loop())
+        future = asyncio.run_coroutine_threadsafe(coroutine, self.running_loop())
         try:
             return future.result()
         except BaseException:  # Ctrl-C while waiting: what waits on the other side ends too
             future.cancel()
             raise
 
-    def _running_loop(self) -> asyncio.AbstractEventLoop:
+    def running_loop(self) -> asyncio.AbstractEventLoop:
+        """Return the loop, started if need be."""
         with self._lock:
             if self._loop is None or self._pid != os.getpid():  # a fork leaves the thread behind
                 loop = asyncio.new_event_loop()
@@ -128,6 +129,11 @@ class BlockingContainer:
     def family(self, name: str) -> BlockingSelector[Any]:
         """Return any family's selector."""
         return BlockingSelector(getattr(self._container, name), self._portal)
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The event loop that the calls run on, in its own thread; after a fork, a new one."""
+        return self._portal.running_loop()
 
     def close(self) -> None:
         """Dispose all providers of the container, and end the thread."""

@@ -13,7 +13,15 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-FLOORS = ("containers", "entrypoints", "providers", "services", "settings", "testing")
+FLOORS = (
+    "containers",
+    "entrypoints",
+    "integrations",
+    "providers",
+    "services",
+    "settings",
+    "testing",
+)
 UV = os.environ.get("UV") or shutil.which("uv")
 
 

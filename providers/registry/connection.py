@@ -6,6 +6,7 @@ import asyncio
 import concurrent.futures
 import functools
 import inspect
+import os
 import threading
 import warnings
 import weakref
@@ -212,7 +213,8 @@ class Connection:
                 self.last_error = None
                 self.status = Status.READY
                 self.loop = None if self.watched is not None else self._owner
-                self._unclosed = weakref.finalize(self, _warn, blueprint.name, blueprint.family)
+                names = blueprint.name, blueprint.family
+                self._unclosed = weakref.finalize(self, _warn, *names, os.getpid())
         except GeneratorExit:  # left behind, and its event loop is gone: nothing can be awaited
             raise
         except BaseException as error:  # cancellation too must free what was made
@@ -401,7 +403,9 @@ async def run_hook(hook: Callable[[], Any]) -> Any:
     return await answer if inspect.isawaitable(answer) else answer
 
 
-def _warn(name: str, family: str) -> None:
+def _warn(name: str, family: str, process: int) -> None:
+    if process != os.getpid():
+        return  # a fork's copy, which is not the child's to close
     warnings.warn(
         f"The {family} provider {name!r} was never closed. Use `async with container.lifespan():`, "
         "or dispose what create() returned.",

@@ -1,0 +1,1 @@
+"""Where users already are: Purveyor's providers behind the interfaces of other libraries."""
