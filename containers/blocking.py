@@ -135,6 +135,15 @@ class BlockingContainer:
         """The event loop that the calls run on, in its own thread; after a fork, a new one."""
         return self._portal.running_loop()
 
+    def run(self, coroutine: Coroutine[Any, Any, ResultT]) -> ResultT:
+        """
+        Run a coroutine on :attr:`loop`, where it can await the container's providers.
+
+        Raises:
+            InvalidStateError: An event loop runs in this thread, which waiting would block.
+        """
+        return self._portal.run(coroutine)
+
     def close(self) -> None:
         """Dispose all providers of the container, and end the thread."""
         self._portal.run(self._shutdown())

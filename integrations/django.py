@@ -37,6 +37,7 @@ from django.utils.asyncio import async_unsafe
 from django.utils.deconstruct import deconstructible
 from django.utils.encoding import filepath_to_uri
 
+from ..containers.process import find_container, process_container
 from ..providers.storage import (
     InvalidKeyError,
     ObjectExistsError,
@@ -45,7 +46,6 @@ from ..providers.storage import (
     check_key,
 )
 from ..providers.storage.base import CHUNK_SIZE
-from .process import find_container, process_container
 
 if TYPE_CHECKING:
     from ..containers import ApplicationContainer
@@ -57,7 +57,7 @@ SPOOLED = 4 * 1024 * 1024
 """Bytes of a file open for writing that are kept in memory; what is more goes to disk."""
 
 
-@deconstructible(path="purveyor.integrations.django.PurveyorStorage")
+@deconstructible(path="purveyor.integrations.django.PurveyorStorage")  # pyright: ignore[reportUntypedClassDecorator]
 class PurveyorStorage(Storage):
     """
     Files as objects of a storage provider.
@@ -165,7 +165,7 @@ class PurveyorStorage(Storage):
                 "This file is not accessible via a URL: give the storage the option base_url, or "
                 "set MEDIA_URL."
             )
-        return urljoin(f"{base.rstrip('/')}/", filepath_to_uri(name or "").lstrip("/"))
+        return urljoin(f"{base.rstrip('/')}/", cast(str, filepath_to_uri(name or "")).lstrip("/"))
 
     def _open(self, name: str, mode: str = "rb") -> PurveyorFile:
         return PurveyorFile(self, name, mode)

@@ -26,6 +26,7 @@ from fsspec.asyn import AsyncFileSystem
 from fsspec.callbacks import DEFAULT_CALLBACK
 from fsspec.utils import stringify_path
 
+from ..containers.process import find_container, process_container
 from ..providers.registry import NotFoundError
 from ..providers.storage import (
     InvalidKeyError,
@@ -38,7 +39,6 @@ from ..providers.storage import (
 from ..providers.storage.base import CHUNK_SIZE, chunks_of
 from ..providers.storage.keys import RESERVED_PREFIX
 from .fsspec_file import PurveyorFile, PurveyorTextFile
-from .process import find_container, process_container
 
 if TYPE_CHECKING:
     from ..containers import ApplicationContainer

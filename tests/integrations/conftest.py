@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from purveyor.integrations import process
+from purveyor.containers import process
 
 
 @pytest.fixture(autouse=True)
 def _fresh_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("PURVEYOR_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(process, "_container", None)
+    monkeypatch.setattr(process, "_started", None)
     yield
-    if process._container is not None:
-        process._container.blocking.close()
+    if process._started is not None:
+        process._started.result().blocking.close()

@@ -27,7 +27,7 @@ from django.test import AsyncClient, Client, override_settings
 from django.urls import path
 
 from purveyor.containers import ApplicationContainer
-from purveyor.integrations.process import process_container
+from purveyor.containers.process import process_container
 
 BACKEND = "purveyor.integrations.django.PurveyorStorage"
 MIB = 1024 * 1024

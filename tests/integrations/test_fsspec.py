@@ -20,8 +20,8 @@ from fsspec.callbacks import Callback
 from fsspec.implementations.local import LocalFileSystem
 
 from purveyor.containers import ApplicationContainer
+from purveyor.containers.process import process_container
 from purveyor.integrations.fsspec import PurveyorFileSystem
-from purveyor.integrations.process import process_container
 from purveyor.providers.registry import InvalidConfigError
 from purveyor.providers.storage import KeyConflictError
 from purveyor.providers.storage.s3 import S3Config
