@@ -65,6 +65,7 @@ class Cluster:
                         processes=True,
                         host="127.0.0.1",
                         dashboard_address=None,
+                        scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},  # its health page
                         security=True,  # else anybody on this machine could run code in them
                         asynchronous=True,
                     )
