@@ -102,7 +102,9 @@ def many(tmp_path: Path) -> Path:
     folder = tmp_path / "many"
     folder.mkdir()
     for number in range(MANY):
-        (folder / f"{number:04}.txt").write_bytes(b"%d" % number * 50)
+        path = folder / f"{number:04}.txt"
+        path.write_bytes(b"%d" % number * 50)
+        os.utime(path, (1_700_000_000, 1_700_000_000))  # S3 has whole seconds
     return folder
 
 
