@@ -24,7 +24,7 @@ class AzureBlobStorageConfig(AzureBlobConfig):
 
     part_size: int = Field(default=8 * MIB, ge=MIB, le=4000 * MIB)
     """Bytes of one block of a large upload. Azure allows 50,000: 390 GiB with the default."""
-    max_concurrency: int = Field(default=8, ge=1, le=64)
+    max_concurrency: int = Field(default=4, ge=1, le=64)
     """Blocks on their way at once; a large put holds that many in memory."""
 
     @field_validator("prefix")

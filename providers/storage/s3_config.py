@@ -62,7 +62,7 @@ class S3Config(ProviderConfig):
     """How often a request that failed on the way or with a server error is sent again."""
     part_size: int = Field(default=8 * MIB, ge=5 * MIB, le=5 * 1024 * MIB)
     """Bytes of one part of a large upload. S3 allows 10,000 parts: 80 GiB with the default."""
-    max_concurrency: int = Field(default=8, ge=1, le=64)
+    max_concurrency: int = Field(default=4, ge=1, le=64)
     """Parts on their way at once; a large put holds that many in memory."""
 
     @field_validator("bucket")
