@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 from distributed import Client, LocalCluster
 from measure import ratio, table, verdict
@@ -89,13 +90,10 @@ def main() -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(os.urandom(4096))
         started = time.perf_counter()
+        options: dict[str, Any] = {"dashboard_address": None}
+        options["scheduler_kwargs"] = {"dashboard_address": "127.0.0.1:0"}
         with LocalCluster(
-            n_workers=2,
-            threads_per_worker=2,
-            processes=True,
-            host="127.0.0.1",
-            dashboard_address=None,
-            scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
+            n_workers=2, threads_per_worker=2, processes=True, host="127.0.0.1", **options
         ) as cluster:
             print(f"starting two workers: {time.perf_counter() - started:.1f} s")
             figures = asyncio.run(copies(folder, cluster.scheduler_address))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 from contextlib import AsyncExitStack
@@ -58,18 +59,22 @@ class Cluster:
         async with AsyncExitStack() as stack:
             place: Any = self._scheduler
             if place is None:
-                place = await stack.enter_async_context(
-                    distributed.LocalCluster(
-                        n_workers=self._workers,
-                        threads_per_worker=WORKER_THREADS,
-                        processes=True,
-                        host="127.0.0.1",
-                        dashboard_address=None,
-                        scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},  # its health page
-                        security=True,  # else anybody on this machine could run code in them
-                        asynchronous=True,
-                    )
+                place = distributed.LocalCluster(
+                    n_workers=self._workers,
+                    threads_per_worker=WORKER_THREADS,
+                    processes=True,
+                    host="127.0.0.1",
+                    dashboard_address=None,
+                    scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},  # its health page
+                    security=True,  # else anybody on this machine could run code in them
+                    asynchronous=True,
                 )
+                stack.push_async_callback(place.close)
+                starting = asyncio.ensure_future(place)
+                try:
+                    await asyncio.shield(starting)
+                finally:
+                    await asyncio.wait({starting})  # what has half begun cannot be closed
             try:
                 self.client = client = await stack.enter_async_context(
                     distributed.Client(

@@ -160,6 +160,12 @@ class DaskCopier:
             raise SyncError(
                 "NO_CLUSTER", f"The connection to the Dask scheduler was lost: {error}"
             ) from error
+        except Exception as error:  # whatever a worker of another make may raise
+            raise SyncError(
+                "WORKER_FAILED",
+                f"A worker could not copy its range: {type(error).__name__}: {error}. Install the "
+                "same version of purveyor on all workers, with the extras that the storages need.",
+            ) from error
         finally:
             future.release()
 

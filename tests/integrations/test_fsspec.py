@@ -9,7 +9,6 @@ import subprocess
 import sys
 import threading
 import tracemalloc
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -47,7 +46,7 @@ def fs() -> PurveyorFileSystem:
 
 
 @pytest.fixture
-def local(tmp_path: Path) -> Iterator[tuple[LocalFileSystem, str]]:
+def local(tmp_path: Path) -> tuple[LocalFileSystem, str]:
     """The same tree in a folder, where fsspec's own file system says what is expected."""
     for name, content in TREE.items():
         path = tmp_path / "tree" / name

@@ -10,8 +10,9 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import psutil
 import pytest
 from distributed import Client, LocalCluster
 
@@ -26,6 +27,7 @@ from purveyor.services.sync import (
     sync,
 )
 from purveyor.services.sync_dask import Cluster, CopyJob, DaskCopier, RangeTask, sync_on_dask
+from purveyor.services.sync_dask import copier as copier_module
 from purveyor.services.sync_dask import ranges as ranges_module
 from purveyor.services.sync_dask.ranges import cut, settings_digest
 from purveyor.services.sync_dask.worker import _running, copy_range
@@ -74,10 +76,11 @@ def workers(seaweedfs: SeaweedFS, tmp_path_factory: pytest.TempPathFactory) -> I
     with pytest.MonkeyPatch.context() as patch:
         for name, value in environment.items():
             patch.setenv(name, value)
+        options: dict[str, Any] = {"dashboard_address": None}
+        options["scheduler_kwargs"] = {"dashboard_address": "127.0.0.1:0"}
         cluster = LocalCluster(
-            n_workers=2, threads_per_worker=2, processes=True, host="127.0.0.1",
-            dashboard_address=None, scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
-        )  # fmt: skip
+            n_workers=2, threads_per_worker=2, processes=True, host="127.0.0.1", **options
+        )
     with cluster, Client(cluster, set_as_default=False) as client:
         yield Workers(cluster, client, environment)
 
@@ -262,7 +265,7 @@ class TestFaults:
                 was, dask_scheduler.allowed_failures = dask_scheduler.allowed_failures, count
                 return was
 
-            return workers.client.run_on_scheduler(change)
+            return cast(int, workers.client.run_on_scheduler(change))
 
         await asyncio.to_thread(workers.client.wait_for_workers, 2, timeout=30)
         victim, killed = workers.pids()[0], list[int]()
@@ -348,6 +351,42 @@ class TestFaults:
                 assert name in result.error.message
                 assert [info async for info in container.storage(name).list()] == []
 
+    async def test_workers_that_cannot_run_a_range_end_the_whole(
+        self,
+        workers: Workers,
+        container: ApplicationContainer,
+        many: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        def older(task: RangeTask) -> None:
+            raise TypeError("RangeTask() got an unexpected argument")
+
+        monkeypatch.setattr(copier_module, "copy_range", older)
+        result = await sync_on_dask(
+            many, "cloud:many", container=container, scheduler=workers.address
+        )
+        assert result.error is not None
+        assert result.error.code == "WORKER_FAILED"
+        assert "unexpected argument" in result.error.message
+
+    async def test_cancelled_while_it_starts_no_worker_is_left(self) -> None:
+        async def start() -> None:
+            async with Cluster(workers=1):
+                pass
+
+        def others() -> set[psutil.Process]:
+            found = psutil.Process().children(recursive=True)
+            return {one for one in found if "spawn_main" in " ".join(one.cmdline())}
+
+        before = others()
+        task = asyncio.create_task(start())
+        while not await asyncio.to_thread(others) - before:
+            pass
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert others() <= before
+
     async def test_no_cluster_is_told_with_what_to_do(self) -> None:
         with pytest.raises(SyncError, match="dask scheduler") as caught:
             async with Cluster("tcp://127.0.0.1:1", timeout=0.5):
@@ -382,7 +421,8 @@ class TestSecrets:
         looks: list[asyncio.Task[None]] = []
 
         async def look() -> None:
-            seen.append(await asyncio.to_thread(workers.client.run_on_scheduler, _state))
+            run: Any = workers.client.run_on_scheduler
+            seen.append(await asyncio.to_thread(run, _state))
 
         def observer(event: SyncEvent) -> None:
             if isinstance(event, ObjectFinished) and not looks:
