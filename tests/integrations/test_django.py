@@ -309,7 +309,7 @@ class TestModels:
         picture = io.BytesIO()
         image.new("RGB", (30, 20)).save(picture, "PNG")
         Report.objects.create(image=ContentFile(picture.getvalue(), "small.png"))
-        report = Report.objects.get()
+        report: Any = Report.objects.get()
         assert (report.width, report.height) == (30, 20)
         assert (report.image.width, report.image.height) == (30, 20)
         with report.image.open() as file:

@@ -207,7 +207,7 @@ class TestReading:
             fs.get_file("sqlite/none", str(target))
         assert target.read_bytes() == b"before"
         fs.pipe_file("sqlite/a", b"x" * (3 * MIB))
-        told = Callback()
+        told: Any = Callback()
         fs.get_file("sqlite/a", str(target), callback=told)
         assert target.read_bytes() == b"x" * (3 * MIB)
         assert (told.size, told.value) == (3 * MIB, 3 * MIB)
@@ -313,7 +313,7 @@ class TestWriting:
     ) -> None:
         source = tmp_path / "source"
         source.write_bytes(b"x" * (2 * MIB))
-        told = Callback()
+        told: Any = Callback()
         fs.put_file(str(source), "filesystem/a", mode="create", callback=told)
         assert (told.size, told.value) == (2 * MIB, 2 * MIB)
         with pytest.raises(FileExistsError):
