@@ -201,9 +201,10 @@ class LayeredStorage(StorageProvider[Any]):
         return self._remember(info, await self._size(info.key, info))
 
     def _remember(self, info: ObjectInfo, size: int) -> ObjectInfo:
-        while len(self._sizes) >= _REMEMBERED:
-            del self._sizes[next(iter(self._sizes))]
-        self._sizes[_version(info)] = size
+        if info.etag is not None:  # or another version of the same second would be taken for it
+            while len(self._sizes) >= _REMEMBERED:
+                del self._sizes[next(iter(self._sizes))]
+            self._sizes[_version(info)] = size
         return replace(info, size=size)
 
     @operation

@@ -91,7 +91,9 @@ class Zstd(Layer):
                 level=self._level, write_checksum=True, write_content_size=True
             )
             self._threads.compressor = compressor
-        return compressor.compress(data)
+        frame = compressor.compress(data)
+        # The library keeps room for the worst case with what it gives; a copy does not.
+        return frame if len(frame) > len(data) * 7 // 8 else bytes(memoryview(frame))
 
     def decompressed(self, data: bytes, checksum: int | None) -> bytes:
         """Return the content of a frame, which is no more than a block."""
