@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import itertools
 import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
@@ -27,7 +28,7 @@ from .filesystem_threads import Threads
 from .keys import check_prefix
 from .smb_config import SMBConfig
 from .smb_errors import explain
-from .smb_files import Draft, Reader, get, put_bytes
+from .smb_files import SMALL, Draft, Reader, get_small, put_small
 from .smb_link import Link
 from .smb_names import check_path
 from .smb_tree import SMBTree, info_of
@@ -133,7 +134,9 @@ class SMBStorage(StorageProvider[SMBConfig]):
             timestamp(modified)
             time = messages.as_filetime(modified)
         if isinstance(data, bytes | bytearray | memoryview):
-            return await self._run(put_bytes, self._tree, key, data, overwrite, time)
+            view = memoryview(data).cast("B")
+            if len(view) <= SMALL:
+                return await self._run(put_small, self._tree, key, view, overwrite, time)
         async with self._draft(key) as draft, contextlib.aclosing(chunks_of(data)) as chunks:
             async for chunk in chunks:
                 await self._run(draft.write, chunk)
@@ -180,7 +183,14 @@ class SMBStorage(StorageProvider[SMBConfig]):
     async def get(self, key: str, *, start: int = 0, end: int | None = None) -> bytes:
         """See :meth:`StorageProvider.get`."""
         check_range(start, end)
-        return await self._run(get, self._tree, check_path(key), start, end)
+        data = await self._run(get_small, self._tree, check_path(key), start, end)
+        if data is not None:
+            return data
+        whole = io.BytesIO()  # which gives its bytes away without another copy
+        async with self._reader(key, start, end) as reader:
+            while reader.left:
+                whole.write(await self._run(reader.read))
+        return whole.getvalue()
 
     @operation
     async def stream(

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .smb_connection import Channel
     from .smb_link import Link
 
-__all__ = ["Draft", "Reader", "get", "put_bytes"]
+__all__ = ["SMALL", "Draft", "Reader", "get_small", "put_small"]
 
 SMALL = 256 * 1024
 """Bytes that are written, or read on trial, in one packet with the file's opening."""
@@ -119,22 +119,10 @@ class Draft:
             _throw_away(self._tree, self._beside)
 
 
-def put_bytes(
-    tree: SMBTree,
-    key: str,
-    data: bytes | bytearray | memoryview,
-    overwrite: bool,
-    modified: int | None,
+def put_small(
+    tree: SMBTree, key: str, view: memoryview, overwrite: bool, modified: int | None
 ) -> ObjectInfo:
-    """Write an object that is in memory; a small one in one packet."""
-    view = memoryview(data).cast("B")
-    if len(view) > SMALL:
-        draft = Draft(tree, key)
-        try:
-            draft.write(view)
-            return draft.commit(overwrite, modified)
-        finally:
-            draft.discard()
+    """Write an object of at most :data:`SMALL` bytes: in two packets, and their answers."""
     channel = tree.writing.channel()
     chain = [smb.write(view, 0)] if view else []
     if modified is not None:
@@ -237,8 +225,8 @@ class Reader:
                 channel.ask(smb.close(self._file))
 
 
-def get(tree: SMBTree, key: str, start: int, end: int | None) -> bytes:
-    """Return a range of an object; a small one from one packet."""
+def get_small(tree: SMBTree, key: str, start: int, end: int | None) -> bytes | None:
+    """Return a range of an object from one packet; None if it has more than :data:`SMALL` bytes."""
     size = SMALL if end is None else min(end - start, SMALL)
     trial = smb.read(max(1, size), start)
     channel = tree.reading.channel()
@@ -247,21 +235,14 @@ def get(tree: SMBTree, key: str, start: int, end: int | None) -> bytes:
     wanted = (found.size if end is None else min(end, found.size)) - start
     if not wanted:
         return b""
-    if wanted <= size:
-        if status not in (0, END_OF_FILE):
-            raise StatusError(status)
-        data = b"" if status else smb.data_of(body)
-        if len(data) >= wanted:
-            return data[:wanted]
-    reader = Reader(tree, key, start, end)  # of another version, perhaps, but of one
-    try:
-        reader.open()
-        parts: list[bytes] = []
-        while reader.left:
-            parts.append(reader.read())
-        return b"".join(parts)
-    finally:
-        reader.close()
+    if wanted > size:
+        return None
+    if status not in (0, END_OF_FILE):
+        raise StatusError(status)
+    data = b"" if status else smb.data_of(body)
+    if len(data) < wanted:
+        raise _cut_short(key)
+    return data[:wanted]
 
 
 def _cut_short(key: str) -> StorageError:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import subprocess
-import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
@@ -31,16 +30,13 @@ from purveyor.providers.storage.smb_errors import StatusError, explain
 from purveyor.providers.storage.smb_files import Draft
 from purveyor.testing.servers import Samba, free_ports
 from tests.conftest import require
+from tests.providers.storage.test_smb import changed, smb_threads
 from tests.servers import FaultyProxy
 
 MIB = 1024 * 1024
 LARGE = bytes(range(256)) * (16 * 1024)  # 4 MiB
 
 server = pytest.mark.server("samba")
-
-
-def changed(settings: SMBConfig, **changes: Any) -> SMBConfig:
-    return SMBConfig.model_validate({**settings.model_dump(exclude_unset=True), **changes})
 
 
 @asynccontextmanager
@@ -341,7 +337,6 @@ def test_what_a_server_has_not_written_is_written_again():
 async def test_closing_does_not_wait_for_a_server_that_hangs(
     samba: Samba, proxy: FaultyProxy, smb_config: SMBConfig
 ):
-    before = threading.active_count()
     storage = SMBStorage(changed(smb_config, port=proxy.port, request_timeout=60))
     await storage.initialize()
     await storage.put("object", b"before")
@@ -362,7 +357,7 @@ async def test_closing_does_not_wait_for_a_server_that_hangs(
     outcomes = await asyncio.gather(*calls, return_exceptions=True)
     assert all(isinstance(outcome, Exception) for outcome in outcomes)
     proxy.flowing.set()
-    assert threading.active_count() == before
+    assert smb_threads() == []
     await names_on_server(samba, smb_config, ["object"])
 
 
@@ -404,7 +399,6 @@ async def test_many_calls_cancelled_at_any_moment_leave_whole_objects_only(
 
 @server
 def test_a_storage_dropped_unclosed_leaves_no_thread(samba: Samba, smb_config: SMBConfig):
-    before = threading.active_count()
 
     async def drop() -> None:
         await SMBStorage(smb_config).initialize()
@@ -412,7 +406,7 @@ def test_a_storage_dropped_unclosed_leaves_no_thread(samba: Samba, smb_config: S
     asyncio.run(drop())
     gc.collect()
     deadline = time.monotonic() + 5
-    while threading.active_count() > before and time.monotonic() < deadline:
+    while smb_threads() and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert threading.active_count() == before
+    assert smb_threads() == []
     assert Path(samba.files / smb_config.root).is_dir()
