@@ -7,13 +7,13 @@ import uuid
 from typing import TYPE_CHECKING, Any, cast
 
 from smbprotocol.connection import Ciphers, Connection, Dialects, SigningAlgorithms
-from smbprotocol.exceptions import SMBResponseException
+from smbprotocol.exceptions import SMBException, SMBResponseException
 from smbprotocol.session import Session
 from smbprotocol.tree import TreeConnect
 
 from .base import CHUNK_SIZE, reason_of
-from .errors import StorageConnectionError
-from .smb_errors import StatusError
+from .errors import StorageConnectionError, StoragePermissionError
+from .smb_errors import LOST, StatusError
 from .smb_messages import PAYLOAD, WINDOW
 from .smb_transport import Transport
 
@@ -141,6 +141,7 @@ class Channel:
 
         Raises:
             StatusError: The server refuses.
+            StoragePermissionError: It takes the user for a guest.
             StorageConnectionError: It cannot encrypt, or speaks no SMB 3.1.1.
             OSError: It cannot be reached.
         """
@@ -161,6 +162,13 @@ class Channel:
             granted = connection.echo(session.session_id, credit_request=CREDITS)
         except SMBResponseException as error:
             raise _refused(error) from error
+        except SMBException as error:
+            if "guest" not in str(error):
+                raise
+            raise StoragePermissionError(
+                f"{config.host} does not know the user and lets only a guest in, whose requests "
+                "cannot be signed. Correct username, domain and password."
+            ) from error
         self._ids = session.session_id, tree.tree_connect_id
         # No thread may ask for more than its part of what the server grants.
         part = max(1, granted // config.threads // (WINDOW + 1))
@@ -201,12 +209,7 @@ class Channel:
         session, tree = self._ids
         charge = sum(message.charge for message in messages)
         self._wait_for_credits(charge)
-        try:
-            return self._connection.send_compound(
-                messages, session, tree, related=len(messages) > 1
-            )
-        except SMBResponseException as error:
-            raise _refused(error) from error
+        return self._connection.send_compound(messages, session, tree, related=len(messages) > 1)
 
     def _wait_for_credits(self, charge: int) -> None:
         """Wait until the server takes so much; there is a lack only when it grants less again."""
@@ -220,8 +223,11 @@ class Channel:
     def statuses(self, requests: Sequence[Request]) -> list[tuple[int, bytes]]:
         """Wait for the answers to what was sent; return status and body of each."""
         timeout = self._config.request_timeout
-        found = [self._connection.answer(request, timeout) for request in requests]
-        return [(one["status"].get_value(), one["data"].get_value()) for one in found]
+        headers = [self._connection.answer(request, timeout) for request in requests]
+        found = [(one["status"].get_value(), one["data"].get_value()) for one in headers]
+        if any(status in LOST for status, _ in found):
+            self.abort()
+        return found
 
     def bodies(self, requests: Sequence[Request]) -> list[bytes]:
         """

@@ -16,6 +16,7 @@ from .errors import (
 
 __all__ = [
     "BUSY",
+    "LOST",
     "MISSING",
     "TAKEN",
     "StatusError",
@@ -49,6 +50,9 @@ TAKEN = frozenset((NAME_COLLISION, ACCESS_DENIED, FILE_IS_A_DIRECTORY))
 BUSY = frozenset((ACCESS_DENIED, SHARING_VIOLATION))
 """An object cannot be replaced, perhaps because somebody has it open."""
 
+LOST = frozenset((0xC0000203, 0xC000035C, 0xC00000C9, 0xC000020C, 0xC000020D, 0xC000013B))
+"""The server has ended the login or the share, though perhaps not the connection: make it anew."""
+
 _REFUSED_LOGIN = {
     0xC000006D: "The user name or the password is wrong: correct username, domain and password.",
     0xC000006A: "The password is wrong: correct password.",
@@ -66,10 +70,9 @@ _REFUSED_LOGIN = {
     0xC0000133: "This machine's clock and the server's differ too much: set it.",
 }
 """What to do about refused logins, by status ([MS-ERREF] 2.3.1)."""
-_NO_SHARE = frozenset((0xC00000CC, 0xC00000CB, 0xC00000C9))
+_NO_SHARE = frozenset((0xC00000CC, 0xC00000CB))
 _FULL = frozenset((0xC000007F, 0xC0000044, 0xC0000802))
 _INVALID_NAME = frozenset((0xC0000033, 0xC0000039, 0xC000003B, 0xC0000106))
-_LOST = frozenset((0xC0000203, 0xC000020C, 0xC000020D, 0xC000013B, 0xC000035C, 0xC0000128))
 _SLOW = frozenset((0xC00000B5, 0xC0000102))
 _NAMES = {
     ACCESS_DENIED: "access denied",
@@ -142,7 +145,7 @@ def explain(error: Exception, call: Call, *, place: str, host: str) -> Exception
             return made(StorageError, told, "Close it there, or try again later.")
         if status in _INVALID_NAME:
             return made(InvalidKeyError, f"{place} cannot hold such a name", "Choose another key.")
-        if status in _LOST:
+        if status in LOST:
             return made(
                 StorageConnectionError,
                 f"{host} ended the connection",

@@ -115,7 +115,9 @@ class Draft:
         channel, self._channel = self._channel, None
         if channel is not None:
             with contextlib.suppress(OSError, StatusError):
+                channel.statuses([request for request, _, _ in self._sent])
                 channel.ask(smb.close(self._file))
+            self._sent.clear()
             _throw_away(self._tree, self._beside)
 
 

@@ -60,6 +60,7 @@ class Link:
             self._channel.abort()
 
     def release(self) -> None:
-        """Give back what the connection holds, when no step uses it any more."""
-        if self._channel is not None:
-            self._channel.release()
+        """Give back what the connection holds, also of one that is just being made."""
+        with self._connecting:
+            if self._channel is not None:
+                self._channel.release()

@@ -145,9 +145,10 @@ def query_directory(most: int, file: bytes = SAME) -> Message:
 
 
 def rename(path: str, replace: bool, file: bytes = SAME) -> Message:
-    """Give a file another path in its share (FileRenameInformation)."""
+    """Give a file another path in its share (FileRenameInformation, 24 bytes at least)."""
     name = path.encode("utf-16-le")
-    return _set_info(10, struct.pack("<B7xQI", replace, 0, len(name)) + name, file)
+    value = struct.pack("<B7xQI", replace, 0, len(name)) + name
+    return _set_info(10, value.ljust(24, b"\0"), file)
 
 
 def set_deleted(deleted: bool, file: bytes = SAME) -> Message:
@@ -286,10 +287,20 @@ def free_bytes_of(body: bytes) -> int:
 
 
 def as_datetime(filetime: int) -> datetime:
-    """Return a time of the protocol, which counts 100 ns since 1601."""
-    return _EPOCH + timedelta(microseconds=filetime // 10)
+    """Return a time of the protocol, which counts 100 ns since 1601; what is no time is the last."""
+    try:
+        return _EPOCH + timedelta(microseconds=filetime // 10)
+    except OverflowError:
+        return datetime.max.replace(tzinfo=UTC)
 
 
 def as_filetime(modified: datetime) -> int:
-    """Return a time as the protocol counts it."""
+    """
+    Return a time as the protocol counts it.
+
+    Raises:
+        ValueError: It is before 1601.
+    """
+    if modified <= _EPOCH:
+        raise ValueError(f"The time {modified} is before 1601, where SMB begins to count.")
     return (modified - _EPOCH) // timedelta(microseconds=1) * 10

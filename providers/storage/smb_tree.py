@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from . import smb_messages as smb
 from .base import ObjectInfo
-from .errors import KeyConflictError, ObjectExistsError, StorageError
+from .errors import KeyConflictError, ObjectExistsError, StorageError, StorageRootNotFoundError
 from .keys import RESERVED_PREFIX
 from .smb_errors import (
     BUSY,
@@ -112,6 +112,11 @@ class SMBTree:
                     if error.status not in MISSING:
                         raise
                     if error.status != DELETE_PENDING:
+                        if depth == 1:
+                            raise StorageRootNotFoundError(
+                                f"The folder behind {self._place} is gone on the server. Put it "
+                                "back, or correct the settings share and root."
+                            ) from None
                         return  # one above was just removed: who asked tries again
                     time.sleep(0.001)
                 else:
@@ -175,8 +180,8 @@ class SMBTree:
         )
         if opened[0] in MISSING:
             raise _no_file(key)
-        if opened[0]:
-            raise StatusError(opened[0])
+        if status := opened[0] or told[0]:
+            raise StatusError(status)
         file = smb.Opened.parse(opened[1]).file
         found = smb.everything_of(told[1])
         if in_other_case(found, key):
@@ -205,8 +210,8 @@ class SMBTree:
             if opened[0] in MISSING:
                 self._make_folders(channel, key)
                 continue
-            if opened[0]:
-                raise StatusError(opened[0])
+            if status := opened[0] or told[0]:
+                raise StatusError(status)
             file = smb.Opened.parse(opened[1]).file
             found = smb.everything_of(told[1])
             try:

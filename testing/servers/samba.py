@@ -103,20 +103,15 @@ class Samba(LoopbackServer):
 
     def set_password(self, username: str, password: str) -> None:
         """Let an account of this machine log in, with this password."""
-        subprocess.run(
-            [
-                shutil.which("smbpasswd") or "smbpasswd",
-                "-c",
-                str(self.folder / "smb.conf"),
-                "-s",
-                "-a",
-                username,
-            ],
-            input=f"{password}\n{password}\n",
-            text=True,
-            capture_output=True,
-            check=True,
-        )
+        self._run("smbpasswd", "-c", "-s", "-a", username, typed=f"{password}\n{password}\n")
+
+    def close_share(self) -> None:
+        """Have the server end everybody's use of the share, though not their connections."""
+        self._run("smbcontrol", "-s", "smbd", "close-share", self.share)
+
+    def _run(self, tool: str, option: str, *arguments: str, typed: str = "") -> None:
+        command = [shutil.which(tool) or tool, option, str(self.folder / "smb.conf"), *arguments]
+        subprocess.run(command, input=typed, text=True, capture_output=True, check=True)
 
     def is_ready(self) -> bool:
         """Tell whether it takes connections."""

@@ -13,6 +13,7 @@ from purveyor.providers.storage.filesystem import FilesystemConfig, FilesystemSt
 from purveyor.providers.storage.keys import MANIFEST_NAME, check_key
 from purveyor.providers.storage.s3 import S3Config, S3Storage
 from purveyor.providers.storage.sftp import SFTPConfig, SFTPStorage
+from purveyor.providers.storage.smb import SMBStorage
 from purveyor.providers.storage.sqlite import SQLiteConfig, SQLiteStorage
 
 
@@ -23,6 +24,7 @@ from purveyor.providers.storage.sqlite import SQLiteConfig, SQLiteStorage
         pytest.param("s3", marks=[pytest.mark.server("seaweedfs")]),
         pytest.param("azure_blob", marks=[pytest.mark.server("azurite")]),
         pytest.param("sftp", marks=[pytest.mark.server("openssh")]),
+        pytest.param("smb", marks=[pytest.mark.server("samba")]),
     ]
 )
 def storage(request: pytest.FixtureRequest, tmp_path: Path) -> StorageProvider[Any]:
@@ -37,6 +39,8 @@ def storage(request: pytest.FixtureRequest, tmp_path: Path) -> StorageProvider[A
         case "sftp":
             remote: SFTPConfig = request.getfixturevalue("sftp_config")
             return SFTPStorage(remote)
+        case "smb":
+            return SMBStorage(request.getfixturevalue("smb_config"))
         case _:
             config: S3Config = request.getfixturevalue("s3_config")
             return S3Storage(config)

@@ -6,6 +6,7 @@ import asyncio
 import os
 import threading
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -110,6 +111,15 @@ def test_names_no_server_holds_are_refused(key: str):
 @pytest.mark.parametrize("key", ["console", "a.con", "null", ".a", "a b", "com10", "COM", "~1"])
 def test_names_that_only_look_alike_are_allowed(key: str):
     assert check_path(key) == key
+
+
+def test_times_are_those_of_the_protocol():
+    moment = datetime(2026, 11, 21, 12, 30, 15, 123456, UTC)
+    assert smb.as_datetime(smb.as_filetime(moment)) == moment
+    assert smb.as_filetime(datetime(1970, 1, 1, tzinfo=UTC)) == 116444736000000000
+    assert smb.as_datetime(2**64 - 1).year == 9999  # what a server says who knows none
+    with pytest.raises(ValueError, match="before 1601"):
+        smb.as_filetime(datetime(1600, 1, 1, tzinfo=UTC))
 
 
 # -- on a server -------------------------------------------------------------------------
@@ -293,6 +303,17 @@ async def test_what_the_server_refuses_is_told_with_a_remedy(
         assert "hunter2" not in shown
         assert samba.password not in shown
         assert await right.get("a") == b"x"
+
+
+@server
+async def test_a_server_that_lets_strangers_in_as_guests_is_told():
+    require(Samba)
+    with Samba({"guest ok": "yes"}, {"map to guest": "bad user"}) as samba:
+        settings = SMBConfig.model_validate({**samba.login, "username": "nosuchuser"})
+        storage = guarded(SMBStorage(settings), name="share")
+        with pytest.raises(StoragePermissionError, match=r"guest.*Correct username"):
+            await storage.put("a", b"x")
+        await storage.dispose()
 
 
 @server

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import shutil
 import subprocess
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -23,6 +24,7 @@ from purveyor.providers.storage.errors import (
     StorageError,
     StorageFullError,
     StoragePermissionError,
+    StorageRootNotFoundError,
     StorageTimeoutError,
 )
 from purveyor.providers.storage.smb import SMBConfig, SMBStorage
@@ -228,6 +230,34 @@ async def test_the_next_call_finds_a_server_that_was_restarted():
             assert await storage.get("object") == b"y"
 
 
+@server
+async def test_a_share_that_the_server_closes_is_taken_again():
+    require(Samba)
+    with Samba() as samba:
+        async with opened(SMBConfig.model_validate(samba.login)) as storage:
+            await storage.put("object", b"x")
+            await storage.get("object")
+            samba.close_share()
+            for call in (lambda: storage.put("object", b"y"), lambda: storage.get("object")):
+                async with asyncio.timeout(5):
+                    with pytest.raises(StorageConnectionError, match="made anew"):
+                        while True:  # it does so in its own time
+                            await call()
+            await storage.put("object", b"z")
+            assert await storage.get("object") == b"z"
+
+
+@server
+async def test_a_share_whose_folder_is_gone_is_told():
+    require(Samba)
+    with Samba() as samba:
+        async with opened(SMBConfig.model_validate({**samba.login, "root": "below"})) as storage:
+            await storage.put("a/object", b"x")
+            shutil.rmtree(samba.files)
+            with pytest.raises(StorageRootNotFoundError, match="settings share and root"):
+                await storage.put("a/object", b"x")
+
+
 @pytest.fixture
 def full_disk(samba: Samba) -> Iterator[str]:
     """A folder of the share on a disk of one MiB."""
@@ -379,6 +409,8 @@ async def test_a_cancelled_put_leaves_nothing_on_the_server(samba: Samba, smb_co
         with pytest.raises(asyncio.CancelledError):
             await put
         assert list((samba.files / smb_config.root).iterdir()) == []
+        connection = storage._tree.writing.channel()._connection
+        assert connection.outstanding_requests == {}  # nor of its data here
 
 
 @server
