@@ -430,6 +430,15 @@ def check_range(start: int, end: int | None, size: int | None = None) -> None:
         )
 
 
+def _open(path: str, size: int) -> tuple[BinaryIO, bytes]:
+    file = open(path, "rb")  # noqa: SIM115, PTH123  (closed by who asked)
+    try:
+        return file, file.read(size)
+    except BaseException:
+        file.close()
+        raise
+
+
 async def chunks_of(data: ObjectSource, size: int = CHUNK_SIZE) -> AsyncGenerator[bytes, None]:
     """
     Iterate over a source in chunks of about ``size`` bytes; files are read in a thread.
@@ -445,10 +454,12 @@ async def chunks_of(data: ObjectSource, size: int = CHUNK_SIZE) -> AsyncGenerato
         async for chunk in data:
             yield bytes(chunk)
     elif isinstance(data, os.PathLike):
-        file = await asyncio.to_thread(open, os.fspath(data), "rb")
+        file, chunk = await asyncio.to_thread(_open, os.fspath(data), size)
         try:
-            while chunk := await asyncio.to_thread(file.read, size):
+            while chunk:
                 yield chunk
+                # Less than was asked for is the end: what is small costs one trip to a thread.
+                chunk = await asyncio.to_thread(file.read, size) if len(chunk) == size else b""
         finally:
             file.close()
     elif hasattr(data, "read"):

@@ -54,8 +54,7 @@ class SFTPStorage(StorageProvider[SFTPConfig]):
         self._cleaning: set[asyncio.Task[None]] = set()
 
     async def _connect(self) -> None:
-        async with self._pool.tree():
-            pass
+        await self._pool.open()
 
     async def _close(self) -> None:
         if self._cleaning:
@@ -106,8 +105,11 @@ class SFTPStorage(StorageProvider[SFTPConfig]):
     async def _draft(self, tree: Tree, key: str) -> AsyncGenerator[Draft, None]:
         draft = Draft(tree, key)
         try:
-            await draft.open()
-            yield draft
+            try:
+                await draft.open()
+                yield draft
+            finally:
+                draft.end()
         except BaseException as error:
             full = isinstance(error, StatusError) and await tree.is_full(error)
             await self._clean(tree, draft)

@@ -27,6 +27,8 @@ SMALLEST_BLOCK = 32 * 1024
 LONGEST_ANSWER = 1024 * 1024
 UNSENT = 1024 * 1024
 """Bytes that may wait for the server before writers wait too."""
+HEAVY = 8
+"""How many small operations one that moves a large object is like, to those beside it."""
 PATIENCE = 4
 """Timeouts after which a session is given up though others of its connection move."""
 
@@ -66,8 +68,8 @@ class Channel:
     """
 
     def __init__(self, line: Line, timeout: float) -> None:
-        self.users = 0
-        """Operations that work with it now."""
+        self.load = 0
+        """Operations that work with it now; one that moves much counts as :data:`HEAVY`."""
         self.extensions: frozenset[bytes] = frozenset()
         """What the server can beyond the standard."""
         self.block = SMALLEST_BLOCK

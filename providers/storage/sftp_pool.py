@@ -57,7 +57,7 @@ class Pool:
         self._connections: list[_Connection] = []
         self._growing: asyncio.Task[Tree] | None = None
         self._grow_after = 0.0
-        self._closed = False
+        self._closed = True
 
     @property
     def size(self) -> tuple[int, int]:
@@ -71,13 +71,19 @@ class Pool:
         tree = self._least_busy()
         if tree is None:
             tree = await self._grow()
-        elif tree.channel.users >= ENOUGH:
+        elif tree.channel.load >= ENOUGH:
             self._grow_beside()
-        tree.channel.users += 1
+        tree.channel.load += 1
         try:
             yield tree
         finally:
-            tree.channel.users -= 1
+            tree.channel.load -= 1
+
+    async def open(self) -> None:
+        """Make the first connection."""
+        self._closed = False
+        async with self.tree():
+            pass
 
     async def close(self) -> None:
         """Close everything; what is under way fails."""
@@ -106,7 +112,7 @@ class Pool:
         for one in self._connections:
             for tree in one.trees:
                 channel = tree.channel
-                if channel.is_open and (best is None or channel.users < best.channel.users):
+                if channel.is_open and (best is None or channel.load < best.channel.load):
                     best = tree
         return best
 

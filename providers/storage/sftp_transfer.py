@@ -12,7 +12,7 @@ from . import sftp_protocol as sftp
 from .base import CHUNK_SIZE, ObjectInfo, check_range
 from .errors import StorageError
 from .keys import RESERVED_PREFIX
-from .sftp_channel import SMALLEST_BLOCK, Answer, settle
+from .sftp_channel import HEAVY, SMALLEST_BLOCK, Answer, settle
 from .sftp_protocol import StatusError, parse_attributes, text, u32, u64
 from .sftp_tree import ATTEMPTS, Tree, info_of, missing
 
@@ -47,6 +47,7 @@ class Draft:
         self._size = 0
         self._sent: deque[asyncio.Future[Answer]] = deque()
         self._most = max(1, UNDER_WAY // self._channel.block)
+        self._heavy = False
         self._placed = False
 
     async def open(self) -> None:
@@ -77,6 +78,9 @@ class Draft:
             while len(self._sent) >= self._most:
                 settle(await self._sent.popleft())
             await self._channel.writable()
+            if not self._heavy and self._size >= CHUNK_SIZE:
+                self._heavy = True
+                self._channel.load += HEAVY
             where = handle + u64(self._size) + u32(len(part))
             self._sent.append(self._channel.send(sftp.WRITE, where, part))
             self._size += len(part)
@@ -116,6 +120,12 @@ class Draft:
             await self._tree.remove(self._path)
             self._placed = True
         return info_of(self._key, there)
+
+    def end(self) -> None:
+        """Take its weight from the session."""
+        if self._heavy:
+            self._heavy = False
+            self._channel.load -= HEAVY
 
     async def discard(self) -> None:
         """Remove what was not put in its place. A second time it does nothing."""
@@ -159,8 +169,13 @@ async def read(
         stat = parse_attributes(await channel.ask(sftp.FSTAT, text(handle)))[0]
         size = stat.size or 0
         check_range(start, end, size)
-        async for chunk in _chunks(tree, handle, start, size if end is None else min(end, size)):
-            yield chunk
+        end = size if end is None else min(end, size)
+        channel.load += HEAVY
+        try:
+            async for chunk in _chunks(tree, handle, start, end):
+                yield chunk
+        finally:
+            channel.load -= HEAVY
     finally:
         channel.close_handle(handle)
 
