@@ -21,7 +21,7 @@ from distributed import Client, LocalCluster
 from measure import ratio, table, verdict
 
 from purveyor.containers import ApplicationContainer
-from purveyor.services.sync import StoragePlace, sync
+from purveyor.services.sync import StoragePlace, SyncOptions, sync
 from purveyor.services.sync_dask import RangeTask, sync_on_dask
 from purveyor.services.sync_dask.worker import copy_range
 from purveyor.testing.servers import SeaweedFS
@@ -39,14 +39,17 @@ async def copies(folder: Path, address: str) -> dict[str, list[float]]:
     async with container.lifespan():
         for number in range(ROUNDS + 1):
             alone = await sync(
-                folder, f"cloud:alone-{number}", container=container, jobs=ALTOGETHER
+                folder,
+                f"cloud:alone-{number}",
+                container=container,
+                options=SyncOptions(jobs=ALTOGETHER),
             )
             together = await sync_on_dask(
                 folder,
                 f"cloud:together-{number}",
                 container=container,
                 scheduler=address,
-                jobs=ALTOGETHER // 4,
+                options=SyncOptions(jobs=ALTOGETHER // 4),
             )
             for name, result in zip(figures, (alone, together), strict=True):
                 if result.files != FILES or not result.success:

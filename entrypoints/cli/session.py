@@ -54,6 +54,9 @@ _USAGE_ERRORS = (
 )
 
 
+_USAGE_CODES = ("INVALID_PLACE", "INVALID_FILTER", "UNSUPPORTED_OPTION")
+
+
 @dataclass(slots=True)
 class Session:
     """One call of the command line."""
@@ -142,7 +145,7 @@ class CommandGroup(TyperGroup):
 
 def exit_code_of(error: RegistryError) -> int:
     """Return the exit code for an error: wrong usage or settings, or a failure."""
-    usage = isinstance(error, _USAGE_ERRORS) or error.code in ("INVALID_PLACE", "INVALID_FILTER")
+    usage = isinstance(error, _USAGE_ERRORS) or error.code in _USAGE_CODES
     return USAGE if usage else FAILED
 
 

@@ -97,6 +97,17 @@ def sync_command(
             help="Compare copies by reading them back (full), by size, or as is cheap (auto)."
         ),
     ] = "auto",
+    engine: Annotated[
+        Literal["local", "dask"],
+        typer.Option(help="Copy in this process, or on the workers of a Dask cluster."),
+    ] = "local",
+    scheduler: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="With dask: its scheduler; else local workers."),
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="With dask: workers to start here.")
+    ] = None,
     watch: Annotated[
         bool, typer.Option("--watch", help="Go on, and sync again whenever SRC changes.")
     ] = False,
@@ -121,6 +132,10 @@ def sync_command(
         fail("--checksum and --size-only exclude each other: choose one.", USAGE)
     if watch and dry_run:
         fail("--watch and --dry-run exclude each other: choose one.", USAGE)
+    if watch and engine != "local":
+        fail("--watch and --engine dask exclude each other: choose one.", USAGE)
+    if engine == "local" and (scheduler or workers):
+        fail("--scheduler and --workers are for --engine dask: give that too.", USAGE)
     options = SyncOptions(
         jobs=jobs,
         compare="checksum" if checksum else "size" if size_only else "time",
@@ -152,6 +167,18 @@ def sync_command(
                 observer=done.observer,
             )
             return None
+        if engine == "dask":
+            from ...services.sync_dask import sync_on_dask  # it takes a while to import
+
+            return await sync_on_dask(
+                source,
+                target,
+                container=container,
+                options=options,
+                scheduler=scheduler,
+                workers=workers,
+                observer=done.observer,
+            )
         return await sync(
             source, target, container=container, options=options, observer=done.observer
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .copier import Copier, CopyDone, CopyJob
 from .engine import sync
 from .errors import SourceChangedError, SyncError, VerificationError
 from .events import (
@@ -27,6 +28,9 @@ from .watch import follow
 __all__ = [
     "BytesMoved",
     "Compare",
+    "Copier",
+    "CopyDone",
+    "CopyJob",
     "Difference",
     "FailedObject",
     "Filters",

@@ -29,6 +29,7 @@ from ...providers.storage import (
     check_key,
 )
 from ...providers.storage.keys import MANIFEST_NAME
+from .copier import Copier, CopyDone, CopyJob
 from .ends import End, Source, Target, disabled_provider, storage_of
 from .errors import SyncError
 from .events import (
@@ -48,7 +49,7 @@ from .merge import Entry, Known, merged, microseconds
 from .options import SyncOptions
 from .places import Place, StoragePlace, parse_place
 from .result import FailedObject, SyncResult
-from .transfer import CopyError, Transfer
+from .transfer import Copied, CopyError, Transfer
 
 if TYPE_CHECKING:
     from ...containers import ApplicationContainer
@@ -83,6 +84,7 @@ async def sync(
     container: ApplicationContainer | None = None,
     options: SyncOptions | None = None,
     observer: Observer | None = None,
+    copier: Copier | None = None,
 ) -> SyncResult:
     """
     Make a target hold what a source holds; what is only at the target stays, unless asked for.
@@ -105,6 +107,7 @@ async def sync(
         options: How; the usual when not given.
         observer: Called with each event, at once, on the event loop. One that raises is
             logged; the sync goes on.
+        copier: Copies in place of this process, with limits of its own, by times or sizes.
 
     Returns:
         What became of it; ``success`` is False whenever anything at all went wrong.
@@ -125,7 +128,7 @@ async def sync(
         for place in (one, other):
             if isinstance(place, StoragePlace):
                 storage_of(place, container)
-        await _run(one, other, container, result, options, observer)
+        await _run(one, other, container, result, options, observer, copier)
     result.seconds = perf_counter() - started
     return result
 
@@ -137,6 +140,7 @@ async def _run(
     result: SyncResult,
     options: SyncOptions,
     observer: Observer | None,
+    copier: Copier | None,
 ) -> None:
     """Connect to both ends, then copy; what ends the whole becomes the result's error."""
     async with AsyncExitStack() as stack:
@@ -144,7 +148,7 @@ async def _run(
             source = await Source.open(one, container, stack)
             target = await Target.open(other, source, container, stack, dry_run=options.dry_run)
             ledger = stack.enter_context(closing(Ledger()))
-            await _Run(source, target, result, options, observer, ledger).run()
+            await _Run(source, target, result, options, observer, ledger, copier).run()
         except RegistryError as error:
             result.error = error
 
@@ -184,6 +188,7 @@ class _Run:
         options: SyncOptions,
         observer: Observer | None,
         ledger: Ledger,
+        copier: Copier | None,
     ) -> None:
         self._source = source
         self._target = target
@@ -191,6 +196,7 @@ class _Run:
         self._options = options
         self._observer = observer
         self._ledger = ledger
+        self._copier = copier
         self._refusals = 0
         self._found = 0
         self._delayed: list[_Job] = []
@@ -223,6 +229,9 @@ class _Run:
 
     async def _copy(self, jobs: AsyncGenerator[_Job]) -> None:
         """Do all jobs, many at a time."""
+        if self._copier is not None:
+            await self._copy_elsewhere(self._copier, jobs)
+            return
         queue: asyncio.Queue[_Job | None] = asyncio.Queue(QUEUE)
         workers = max(1, self._options.jobs)
         try:
@@ -235,6 +244,30 @@ class _Run:
                     await queue.put(None)
         except* _StopError as stopped:
             raise cast(_StopError, stopped.exceptions[0]) from None
+
+    async def _copy_elsewhere(self, copier: Copier, jobs: AsyncGenerator[_Job]) -> None:
+        flying: dict[str, _Job] = {}
+
+        async def given() -> AsyncGenerator[CopyJob]:
+            async with aclosing(jobs):
+                async for job in jobs:
+                    info = job.info
+                    flying[info.key] = job
+                    yield CopyJob(
+                        info.key, job.key, info.size, info.modified, job.modified, info.etag
+                    )
+
+        def done(one: CopyDone) -> None:
+            job = flying.pop(one.key)
+            if one.copied is None:
+                self._delay_or_fail(job, one.error)
+            else:
+                self._finish(job, one.copied)
+
+        try:
+            await copier.copy(given(), done)
+        except RegistryError as error:
+            raise _StopError(error) from error
 
     # -- finding what to do --------------------------------------------------------------
 
@@ -341,22 +374,25 @@ class _Run:
                 self._delay_or_fail(job, failed.error)
 
     async def _do(self, job: _Job) -> None:
-        result, info, there = self._result, job.info, job.there
+        info, there = job.info, job.there
         if self._options.compare == "checksum" and there is not None and there.info is not None:
             same_size = there.info.size == info.size
             if same_size and await self._transfer.is_same(job.here, there):
                 self._skip(job, there.info)
                 return
         self._tell(ObjectStarted(info.key, info.size))
-        copied = await self._transfer.copy(info, job.key, job.modified)
+        self._finish(job, await self._transfer.copy(info, job.key, job.modified))
+
+    def _finish(self, job: _Job, copied: Copied) -> None:
+        result = self._result
         result.files += 1
         result.bytes += copied.info.size
         result.verified[copied.verified] = result.verified.get(copied.verified, 0) + 1
         if self._writes_times:
             known = Known.of(job.here.path, copied.info, job.modified, copied.md5)
             self._ledger.note(known, new=True)
-        event = ObjectFinished(info.key, job.key, copied.info.size, "copied", copied.verified)
-        self._tell(event)
+        size, verified = copied.info.size, copied.verified
+        self._tell(ObjectFinished(job.info.key, job.key, size, "copied", verified))
 
     def _skip(self, job: _Job, there: ObjectInfo) -> None:
         self._result.skipped += 1
@@ -457,7 +493,7 @@ class _Run:
         self._result.failed.append(FailedObject(key, failure.code, failure.message))
         self._tell(ObjectFailed(key, failure.code, failure.message))
 
-    def _delay_or_fail(self, job: _Job, error: Exception) -> None:
+    def _delay_or_fail(self, job: _Job, error: Exception | None) -> None:
         passing = isinstance(error, RegistryError) and error.is_backend_failure
         if passing and job.tries < self._options.retries and len(self._delayed) < QUEUE:
             job.tries += 1

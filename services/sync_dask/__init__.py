@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .cluster import Cluster
 from .copier import DaskCopier
-from .ranges import CopyJob, RangeDone, RangeTask
+from .ranges import RangeDone, RangeTask
 from .sync import sync_on_dask
 
-__all__ = ["Cluster", "CopyJob", "DaskCopier", "RangeDone", "RangeTask", "sync_on_dask"]
+__all__ = ["Cluster", "DaskCopier", "RangeDone", "RangeTask", "sync_on_dask"]

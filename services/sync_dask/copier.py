@@ -10,10 +10,18 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from ...providers.registry.extras import import_extra
-from ..sync import FailedObject, LocalPlace, Place, StoragePlace, SyncError
-from ..sync.transfer import Verify
+from ..sync import (
+    CopyDone,
+    CopyJob,
+    Filters,
+    LocalPlace,
+    Place,
+    StoragePlace,
+    SyncError,
+    SyncOptions,
+)
 from .cluster import Cluster
-from .ranges import CopyJob, RangeDone, RangeTask, cut, settings_digest
+from .ranges import RangeDone, RangeTask, cut, settings_digest
 from .worker import copy_range, stop_run
 
 if TYPE_CHECKING:
@@ -38,8 +46,7 @@ class DaskCopier:
         source: Where from.
         target: Where to.
         container: Knows the providers; each worker has its own, and they are compared.
-        concurrency: Objects that each range copies at the same time.
-        verify: ``auto``, ``full`` or ``size``.
+        options: How; ``jobs`` are the objects that each range copies at the same time.
     """
 
     def __init__(
@@ -48,15 +55,12 @@ class DaskCopier:
         source: Place,
         target: Place,
         container: ApplicationContainer | None,
-        *,
-        concurrency: int = 16,
-        verify: Verify = "auto",
+        options: SyncOptions,
     ) -> None:
         self._cluster = cluster
         self._source = _named(source, container)
         self._target = _named(target, container)
-        self._concurrency = concurrency
-        self._verify: Verify = verify
+        self._options = replace(options, filters=Filters())  # they have had their say
         self._run = uuid4().hex
         self._settings = tuple(
             (place.provider, settings_digest(container, place.provider))
@@ -64,9 +68,9 @@ class DaskCopier:
             if isinstance(place, StoragePlace) and place.provider and container is not None
         )
 
-    async def copy(self, jobs: AsyncIterable[CopyJob], done: Callable[[RangeDone], None]) -> None:
+    async def copy(self, jobs: AsyncIterable[CopyJob], done: Callable[[CopyDone], None]) -> None:
         """
-        Copy all objects; what becomes of each range is told to ``done`` as it ends.
+        Copy all objects; what became of those of a range is told to ``done`` as it ends.
 
         No more ranges are held than the workers can use soon. When this is cancelled, or a range
         says that the whole cannot go on, the workers stop what they do.
@@ -93,7 +97,7 @@ class DaskCopier:
         self,
         first: tuple[CopyJob, ...],
         rest: AsyncIterable[tuple[CopyJob, ...]],
-        done: Callable[[RangeDone], None],
+        done: Callable[[CopyDone], None],
     ) -> None:
         queue: asyncio.Queue[RangeTask | None] = asyncio.Queue(1)
         flights = max(1, AHEAD * self._cluster.threads)
@@ -127,17 +131,17 @@ class DaskCopier:
             self._source,
             self._target,
             jobs,
-            self._concurrency,
-            self._verify,
+            self._options,
             self._settings,
         )
 
     async def _fly(
-        self, queue: asyncio.Queue[RangeTask | None], done: Callable[[RangeDone], None]
+        self, queue: asyncio.Queue[RangeTask | None], done: Callable[[CopyDone], None]
     ) -> None:
         while (task := await queue.get()) is not None:
             result = await self._copied(task)
-            done(result)
+            for one in result.objects:
+                done(one)
             if result.error is not None:
                 raise result.error
 
@@ -153,9 +157,10 @@ class DaskCopier:
         try:
             return await future
         except distributed.KilledWorker:
-            reason = "The workers that copied its range ended, one after the other."
-            failed = [FailedObject(job.key, "WORKER_LOST", reason) for job in task.jobs]
-            return RangeDone(task.number, failed=failed)
+            error = SyncError(
+                "WORKER_LOST", "The workers that copied its range ended, one after the other."
+            )
+            return RangeDone(task.number, [CopyDone(job.key, error=error) for job in task.jobs])
         except distributed.client.FutureCancelledError as error:
             raise SyncError(
                 "NO_CLUSTER", f"The connection to the Dask scheduler was lost: {error}"

@@ -6,53 +6,20 @@ import hashlib
 import json
 from collections.abc import AsyncGenerator, AsyncIterable
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import TYPE_CHECKING
 
 from ...providers.registry import RegistryError
-from ..sync import FailedObject, Place
-from ..sync.events import Verification
-from ..sync.transfer import Verify
+from ..sync import CopyDone, CopyJob, Place, SyncOptions
 
 if TYPE_CHECKING:
     from ...containers import ApplicationContainer
 
-__all__ = ["Copied", "CopyJob", "RangeDone", "RangeTask", "cut", "settings_digest"]
+__all__ = ["RangeDone", "RangeTask", "cut", "settings_digest"]
 
 RANGE_OBJECTS = 256
 """Objects in a range, at most."""
 RANGE_BYTES = 64 * 1024 * 1024
 """A range ends with the object that brings it to so many bytes."""
-
-
-@dataclass(frozen=True, slots=True)
-class CopyJob:
-    """
-    One object to be copied.
-
-    Args:
-        key: Its key at the source.
-        target: Its key at the target.
-        size: In bytes, as the source's listing has it.
-        modified: As the source's listing has it.
-        etag: As the source's listing has it.
-    """
-
-    key: str
-    target: str
-    size: int
-    modified: datetime
-    etag: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Copied:
-    """One object that arrived: its keys, its bytes, and by what it was verified."""
-
-    key: str
-    target: str
-    size: int
-    verified: Verification
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +33,7 @@ class RangeTask:
         source: The place that is copied from; a provider in it is named.
         target: The place that is copied to; likewise.
         jobs: The objects, in order of their keys.
-        concurrency: Objects copied at the same time.
-        verify: How copies are compared with what was read.
+        options: How.
         settings: For each provider, the digest of its settings where the sync was started.
     """
 
@@ -76,8 +42,7 @@ class RangeTask:
     source: Place
     target: Place
     jobs: tuple[CopyJob, ...]
-    concurrency: int
-    verify: Verify
+    options: SyncOptions
     settings: tuple[tuple[str, str], ...] = ()
 
 
@@ -88,15 +53,13 @@ class RangeDone:
 
     Args:
         number: Which it was.
-        copied: The objects that arrived.
-        failed: Those that did not, and why.
+        objects: What became of each object, as far as it was tried.
         error: Why the whole sync cannot go on, if so: it is no fault of one object.
         seconds: How long the worker took.
     """
 
     number: int
-    copied: list[Copied] = field(default_factory=list[Copied])
-    failed: list[FailedObject] = field(default_factory=list[FailedObject])
+    objects: list[CopyDone] = field(default_factory=list[CopyDone])
     error: RegistryError | None = None
     seconds: float = 0.0
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from time import perf_counter
 from typing import TYPE_CHECKING
 
@@ -20,10 +21,10 @@ from ...providers.registry import (
     ShuttingDownError,
 )
 from ...providers.storage import ObjectInfo, StorageFullError, StorageRootNotFoundError
-from ..sync import FailedObject, SyncError
+from ..sync import CopyDone, CopyJob, SyncError
 from ..sync.ends import Source, Target
 from ..sync.transfer import CopyError, Transfer
-from .ranges import Copied, CopyJob, RangeDone, RangeTask, settings_digest
+from .ranges import RangeDone, RangeTask, settings_digest
 
 if TYPE_CHECKING:
     from ...containers import ApplicationContainer
@@ -77,7 +78,7 @@ async def _copy_range(task: RangeTask, container: ApplicationContainer) -> Range
         async with AsyncExitStack() as stack:
             source = await Source.open(task.source, container, stack)
             target = await Target.open(task.target, source, container, stack, dry_run=False)
-            transfer = Transfer(source.end, target.end, task.verify, lambda key, count: None)
+            transfer = Transfer(source.end, target.end, task.options, lambda key, count: None)
             await _copy_all(task, transfer, done)
     except RegistryError as error:
         done.error = error
@@ -113,7 +114,7 @@ def _check_settings(task: RangeTask, container: ApplicationContainer) -> None:
 async def _copy_all(task: RangeTask, transfer: Transfer, done: RangeDone) -> None:
     jobs = iter(task.jobs)
     async with asyncio.TaskGroup() as group:
-        for _ in range(min(task.concurrency, len(task.jobs))):
+        for _ in range(min(task.options.jobs, len(task.jobs))):
             group.create_task(_copy_some(jobs, transfer, done))
 
 
@@ -121,9 +122,9 @@ async def _copy_some(jobs: Iterator[CopyJob], transfer: Transfer, done: RangeDon
     for job in jobs:
         if done.error is not None:
             return
-        info = ObjectInfo(job.key, job.size, job.modified, job.etag)
+        info = ObjectInfo(job.key, job.size, job.listed, job.etag)
         try:
-            size, verified = await transfer.copy(info, job.target)
+            copied = await transfer.copy(info, job.target, job.modified)
         except CopyError as failed:
             error = failed.error
             if not isinstance(error, RegistryError):
@@ -131,9 +132,11 @@ async def _copy_some(jobs: Iterator[CopyJob], transfer: Transfer, done: RangeDon
             if await _is_of_the_end(failed):
                 done.error = error
                 return
-            done.failed.append(FailedObject(job.key, error.code, error.message))
+            done.objects.append(CopyDone(job.key, error=error))
         else:
-            done.copied.append(Copied(job.key, job.target, size, verified))
+            # Its metadata is not asked for, and of a kind that does not travel.
+            told = replace(copied, info=replace(copied.info, metadata={}))
+            done.objects.append(CopyDone(job.key, told))
 
 
 async def _is_of_the_end(failed: CopyError) -> bool:

@@ -141,6 +141,9 @@ def test_a_signal_ends_it_with_its_code_and_leaves_nothing_half_written(
     [
         (["--checksum", "--size-only"], "exclude each other"),
         (["--watch", "--dry-run"], "exclude each other"),
+        (["--watch", "--engine", "dask"], "exclude each other"),
+        (["--scheduler", "tcp://127.0.0.1:1"], "--engine dask"),
+        (["--engine", "dask", "--checksum"], "cannot compare by checksum"),
         (["--filter", "*.tmp"], "Invalid filter '*.tmp'"),
         (["--bwlimit", "fast"], "no number of bytes"),
         (["--bwlimit", "0"], "no number of bytes"),
@@ -169,6 +172,13 @@ def test_options_reach_the_sync(cli: Run, docs: Path, folder: Path) -> None:
     assert "more than the 0" in refused.stderr
     done = cli("sync", "docs", "out", "--delete", "--force", "--size-only")
     assert "1 deleted" in done.stdout
+    assert same(docs, folder / "out")
+
+
+def test_a_cluster_copies_as_one_process_does(process: Run, docs: Path, folder: Path) -> None:
+    result = process("sync", "docs", "out", "--engine", "dask", "--workers", "1", "--json")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert json.loads(result.stdout)["files"] == 2
     assert same(docs, folder / "out")
 
 

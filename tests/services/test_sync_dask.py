@@ -18,15 +18,17 @@ from distributed import Client, LocalCluster
 
 from purveyor.containers import ApplicationContainer
 from purveyor.services.sync import (
+    CopyJob,
     LocalPlace,
     ObjectFinished,
     StoragePlace,
     SyncError,
     SyncEvent,
+    SyncOptions,
     parse_place,
     sync,
 )
-from purveyor.services.sync_dask import Cluster, CopyJob, DaskCopier, RangeTask, sync_on_dask
+from purveyor.services.sync_dask import Cluster, DaskCopier, RangeTask, sync_on_dask
 from purveyor.services.sync_dask import copier as copier_module
 from purveyor.services.sync_dask import ranges as ranges_module
 from purveyor.services.sync_dask.ranges import cut, settings_digest
@@ -111,6 +113,9 @@ def many(tmp_path: Path) -> Path:
     return folder
 
 
+NOW = datetime.now(UTC)
+
+
 class TestCutting:
     async def test_ranges_end_at_a_number_of_objects_or_of_bytes(
         self, monkeypatch: pytest.MonkeyPatch
@@ -120,7 +125,7 @@ class TestCutting:
 
         async def jobs(sizes: list[int]) -> AsyncIterator[CopyJob]:
             for number, size in enumerate(sizes):
-                yield CopyJob(f"{number:03}", f"{number:03}", size, datetime.now(UTC))
+                yield CopyJob(f"{number:03}", f"{number:03}", size, NOW, NOW)
 
         async def lengths(sizes: list[int]) -> list[int]:
             return [len(some) async for some in cut(jobs(sizes))]
@@ -189,7 +194,9 @@ class TestSync:
         self, container: ApplicationContainer, many: Path
     ) -> None:
         nowhere = {"container": container, "scheduler": "tcp://127.0.0.1:1"}
-        dry = await sync_on_dask(many, "filesystem:many", dry_run=True, **nowhere)
+        dry = await sync_on_dask(
+            many, "filesystem:many", options=SyncOptions(dry_run=True), **nowhere
+        )
         assert (dry.files, dry.success) == (MANY, True)
         assert [info async for info in container.storage("filesystem").list()] == []
         await sync(many, "filesystem:many", container=container)
@@ -200,18 +207,46 @@ class TestSync:
     ) -> None:
         cluster = Cluster(workers=1)
         target = StoragePlace("filesystem", "docs")
-        copier = DaskCopier(cluster, LocalPlace(docs), target, container)
+        copier = DaskCopier(cluster, LocalPlace(docs), target, container, SyncOptions())
         addresses: list[str] = []
 
         async def jobs() -> AsyncIterator[CopyJob]:
             status = (docs / "readme.md").stat()
             modified = datetime.fromtimestamp(status.st_mtime, UTC)
-            yield CopyJob("readme.md", "docs/readme.md", status.st_size, modified)
+            yield CopyJob("readme.md", "docs/readme.md", status.st_size, modified, modified)
 
         await copier.copy(jobs(), lambda done: addresses.append(cluster.client.scheduler.address))
         # Whoever reaches a scheduler without TLS can run code in its workers.
         assert addresses[0].startswith("tls://127.0.0.1:")
         assert await container.storage("filesystem").get("docs/readme.md") == b"# Hello\n"
+
+    @pytest.mark.parametrize(
+        "options",
+        [
+            SyncOptions(compare="checksum"),
+            SyncOptions(bytes_per_second=1e6),
+            SyncOptions(requests_per_second=10),
+        ],
+    )
+    async def test_what_needs_one_process_is_refused(
+        self, container: ApplicationContainer, docs: Path, options: SyncOptions
+    ) -> None:
+        with pytest.raises(SyncError, match="A sync on Dask cannot"):
+            await sync_on_dask(docs, "filesystem:docs", container=container, options=options)
+
+    async def test_times_and_deletion_are_those_of_any_sync(
+        self, workers: Workers, container: ApplicationContainer, many: Path, tmp_path: Path
+    ) -> None:
+        where = {"container": container, "scheduler": workers.address}
+        await container.storage("cloud").put("many/beyond", b"x")
+        there = await sync_on_dask(many, "cloud:many", options=SyncOptions(delete=True), **where)
+        assert (there.files, there.deleted, there.success) == (MANY, 1, True)
+        again = await sync(many, "cloud:many", container=container)
+        assert (again.files, again.skipped) == (0, MANY)
+        back = await sync_on_dask("cloud:many", tmp_path / "back", **where)
+        assert back.success
+        times = {path.stat().st_mtime for path in (tmp_path / "back").iterdir()}
+        assert times == {1_700_000_000}
 
 
 class TestFaults:
@@ -403,10 +438,10 @@ class TestFaults:
                 return cluster
 
         places = parse_place(os.fspath(many)), StoragePlace("filesystem", "many")
-        copier = DaskCopier(Elsewhere(workers.address), *places, container)
+        copier = DaskCopier(Elsewhere(workers.address), *places, container, SyncOptions())
 
         async def jobs() -> AsyncIterator[CopyJob]:
-            yield CopyJob("0000.txt", "many/0000.txt", 50, datetime.now(UTC))
+            yield CopyJob("0000.txt", "many/0000.txt", 50, NOW, NOW)
 
         with pytest.raises(SyncError, match="path of this machine"):
             await copier.copy(jobs(), lambda done: None)
@@ -444,9 +479,9 @@ class TestSecrets:
     async def test_a_task_is_places_and_keys(self, container: ApplicationContainer) -> None:
         place = StoragePlace("locked", "many/")
         digest = settings_digest(container, "locked")
-        jobs = (CopyJob("a", "many/a", 1, datetime.now(UTC)),)
+        jobs = (CopyJob("a", "many/a", 1, NOW, NOW),)
         task = RangeTask(
-            "run", 0, LocalPlace(Path("/")), place, jobs, 4, "auto", (("locked", digest),)
+            "run", 0, LocalPlace(Path("/")), place, jobs, SyncOptions(), (("locked", digest),)
         )
         pickled = pickle.dumps((copy_range, task))
         assert SECRET.encode() not in pickled
