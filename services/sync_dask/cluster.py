@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import socket
 from contextlib import AsyncExitStack
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from ...providers.registry.extras import import_extra
 from ..sync import SyncError
+from .worker import dask_setup
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -66,7 +68,9 @@ class Cluster:
                     host="127.0.0.1",
                     dashboard_address=None,
                     scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},  # its health page
+                    preload=[dask_setup.__module__],
                     security=True,  # else anybody on this machine could run code in them
+                    silence_logs=logging.ERROR,
                     asynchronous=True,
                 )
                 stack.push_async_callback(place.close)

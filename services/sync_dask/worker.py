@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import signal
+import threading
 from collections.abc import Iterator
+from concurrent.futures import CancelledError
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from time import perf_counter
@@ -29,7 +33,7 @@ from .ranges import RangeDone, RangeTask, settings_digest
 if TYPE_CHECKING:
     from ...containers import ApplicationContainer
 
-__all__ = ["copy_range", "stop_run"]
+__all__ = ["copy_range", "dask_setup", "stop_run"]
 
 _running: dict[str, set[asyncio.Task[RangeDone]]] = {}
 _stopped: set[str] = set()
@@ -55,7 +59,12 @@ def copy_range(task: RangeTask) -> RangeDone:
         container = process_container()
     except RegistryError as error:
         return RangeDone(task.number, error=error)
-    return container.blocking.run(_copy_range(task, container))
+    try:
+        return container.blocking.run(_copy_range(task, container))
+    except CancelledError:
+        if task.run not in _stopped:
+            raise
+        return RangeDone(task.number)
 
 
 def stop_run(run: str) -> None:
@@ -63,6 +72,19 @@ def stop_run(run: str) -> None:
     _stopped.add(run)
     for task in [*_running.get(run, ())]:
         task.get_loop().call_soon_threadsafe(task.cancel)
+
+
+def dask_setup(worker: object) -> None:
+    """
+    Leave Ctrl-C, and what is to be told, to who started this worker process.
+
+    A terminal sends Ctrl-C to both, but the workers have to be there to be told to stop; and what
+    they log of connections that end then is of no use to anybody. Dask calls this by its name, in
+    the workers that are started on this machine.
+    """
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 async def _copy_range(task: RangeTask, container: ApplicationContainer) -> RangeDone:

@@ -80,6 +80,7 @@ def workers(seaweedfs: SeaweedFS, tmp_path_factory: pytest.TempPathFactory) -> I
             patch.setenv(name, value)
         options: dict[str, Any] = {"dashboard_address": None}
         options["scheduler_kwargs"] = {"dashboard_address": "127.0.0.1:0"}
+        options["preload"] = ["purveyor.services.sync_dask.worker"]
         cluster = LocalCluster(
             n_workers=2, threads_per_worker=2, processes=True, host="127.0.0.1", **options
         )
@@ -421,6 +422,15 @@ class TestFaults:
         with pytest.raises(asyncio.CancelledError):
             await task
         assert others() <= before
+
+    async def test_ctrl_c_in_a_terminal_does_not_end_the_workers_before_their_task(
+        self, workers: Workers
+    ) -> None:
+        def ignored() -> bool:
+            return signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+
+        found = await asyncio.to_thread(workers.client.run, ignored)
+        assert {*cast("dict[str, bool]", found).values()} == {True}
 
     async def test_no_cluster_is_told_with_what_to_do(self) -> None:
         with pytest.raises(SyncError, match="dask scheduler") as caught:
