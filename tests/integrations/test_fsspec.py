@@ -399,7 +399,7 @@ sys.exit(5)
             capture_output=True, text=True, timeout=25, check=False,
         )  # fmt: skip
         assert ended.returncode == 5, ended.stderr
-        assert ended.stderr.count("Warning: ") == 1, ended.stderr
+        assert ended.stderr.count("ResourceWarning: ") == 1, ended.stderr
         assert "sqlite/unfinished was never closed" in ended.stderr
 
 
