@@ -19,7 +19,7 @@ from ..base import check_range
 from ..errors import InvalidRangeError, ObjectDamagedError
 from .age_header import HEADER_SIZE, MAGIC, Header, derived, new_file_key
 from .content import Content, Layer
-from .flow import BLOCK_SIZE, Chunks, after, blocks, in_order, trimmed, worked
+from .flow import BLOCK_SIZE, Chunks, after, blocks, in_order, trimmed
 
 __all__ = ["Age"]
 
@@ -30,6 +30,8 @@ _SEALED = _CHUNK + _TAG
 _BODY = HEADER_SIZE + _SALT
 _CHUNKS_A_BLOCK = BLOCK_SIZE // _CHUNK
 _WIDTH = 3
+"""Blocks ahead. Each is a step of the event loop, half a millisecond long, and none goes to a
+thread: the cipher keeps Python's lock, so a thread would hold the loop up for as long, and cost."""
 
 
 class Age(Layer):
@@ -71,8 +73,7 @@ class Age(Layer):
                     number += _CHUNKS_A_BLOCK
 
         async def seal(block: tuple[int, bytes, bool]) -> bytes:
-            number, data, last = block
-            return await worked(_sealed, data, cipher, number, last)
+            return _sealed(cipher, *block)
 
         async with aclosing(in_order(numbered(), seal, _WIDTH)) as sealed:
             async for block in sealed:
@@ -198,8 +199,7 @@ class _Decrypted(Content):
                     place += len(data)
 
         async def open_block(block: tuple[int, bytes, bool]) -> bytes:
-            number, data, last = block
-            return await worked(_opened, data, cipher, number, last)
+            return _opened(cipher, *block)
 
         async def counted(opened: Chunks) -> Chunks:
             nonlocal found
@@ -237,7 +237,7 @@ def _nonce(number: int, last: bool) -> bytes:
     return number.to_bytes(11, "big") + (b"\1" if last else b"\0")
 
 
-def _sealed(data: bytes, cipher: ChaCha20Poly1305, number: int, last: bool) -> bytes:
+def _sealed(cipher: ChaCha20Poly1305, number: int, data: bytes, last: bool) -> bytes:
     """Return content in chunks, the first of which has that number."""
     view = memoryview(data)
     starts = range(0, len(data), _CHUNK) or range(1)
@@ -253,7 +253,7 @@ def _sealed(data: bytes, cipher: ChaCha20Poly1305, number: int, last: bool) -> b
     )
 
 
-def _opened(data: bytes, cipher: ChaCha20Poly1305, number: int, last: bool) -> bytes:
+def _opened(cipher: ChaCha20Poly1305, number: int, data: bytes, last: bool) -> bytes:
     """Return the content of chunks, the first of which has that number."""
     view = memoryview(data)
     starts = range(0, len(data), _SEALED) or range(1)

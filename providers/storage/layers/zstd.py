@@ -192,6 +192,8 @@ class _Decompressed(Content):
 
     def _decompress(self, frames: _Frames) -> Chunks:
         async def decompress(frame: tuple[bytes, int | None]) -> bytes:
+            if len(frame[0]) > BLOCK_SIZE * 7 // 8:  # hardly compressed: it is copied
+                return self._layer.decompressed(*frame)
             return await worked(self._layer.decompressed, *frame)
 
         return in_order(frames, decompress, _WIDTH)
