@@ -78,7 +78,7 @@ class _Connection(Connection):
         transport, asked = self._transport, time.monotonic()
         assert transport is not None  # noqa: S101
         while True:
-            while not request.response_event.wait(min(_LOOK, timeout)):
+            while not request.response_event.wait(min(_LOOK, timeout / 8)):
                 self._check_worker_running()
                 stalled = time.monotonic() - max(asked, transport.moved)
                 if stalled >= timeout:

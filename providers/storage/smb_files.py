@@ -118,7 +118,7 @@ class Draft:
                 channel.statuses([request for request, _, _ in self._sent])
                 channel.ask(smb.close(self._file))
             self._sent.clear()
-            _throw_away(self._tree, self._beside)
+            self._tree.throw_away(channel, self._beside)
 
 
 def put_small(
@@ -145,16 +145,9 @@ def put_small(
     except BaseException:
         with contextlib.suppress(OSError, StatusError):
             channel.ask(smb.close(file))
-        _throw_away(tree, beside)
+        tree.throw_away(channel, beside)
         raise
     return info_of(key, closed.size, closed.modified, number)
-
-
-def _throw_away(tree: SMBTree, name: str) -> None:
-    # Where the connection is gone the server removes it, or at last the list does.
-    with contextlib.suppress(OSError, StatusError, StorageError):
-        tree.remove(name)
-    tree.remove_empty_folders(name)
 
 
 class Reader:

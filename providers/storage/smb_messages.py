@@ -287,7 +287,7 @@ def free_bytes_of(body: bytes) -> int:
 
 
 def as_datetime(filetime: int) -> datetime:
-    """Return a time, which counts 100 ns since 1601; what is no time is the last there is."""
+    """Return a time of the protocol, which counts 100 ns since 1601; the last for what is none."""
     try:
         return _EPOCH + timedelta(microseconds=filetime // 10)
     except OverflowError:

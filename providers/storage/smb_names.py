@@ -7,7 +7,7 @@ import re
 from .errors import InvalidKeyError
 from .keys import check_key
 
-__all__ = ["check_path", "path_of"]
+__all__ = ["check_path", "in_other_case", "path_of"]
 
 _FORBIDDEN = re.compile(r'[\\:*?"<>|]')
 _DEVICE = re.compile(
@@ -50,3 +50,10 @@ def path_of(root: str, key: str) -> str:
     """Return the path in the share of a key, or of the beginning of one, below ``root``."""
     path = f"{root}/{key}" if root and key else root or key
     return path.replace("/", "\\")
+
+
+def in_other_case(path: str, key: str) -> bool:
+    """Tell whether the real path of what a server has opened differs from the key in case."""
+    wanted = path_of("", key)
+    real = path[-len(wanted) :] if wanted else ""  # before it is the root, or more of the server's
+    return real != wanted and real.casefold() == wanted.casefold()

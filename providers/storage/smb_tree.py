@@ -7,6 +7,7 @@ import errno
 import itertools
 import secrets
 import time
+from collections import deque
 from typing import TYPE_CHECKING
 
 from . import smb_messages as smb
@@ -23,7 +24,7 @@ from .smb_errors import (
     StatusError,
 )
 from .smb_link import Link
-from .smb_names import path_of
+from .smb_names import in_other_case, path_of
 
 if TYPE_CHECKING:
     from smbprotocol.connection import Request
@@ -62,6 +63,7 @@ class SMBTree:
         self._patience = min(BUSY_TIMEOUT, config.request_timeout)
         self._mark = f"{RESERVED_PREFIX}{secrets.token_hex(8)}"
         self._numbers = itertools.count()
+        self._leftovers: deque[str] = deque()
 
     def path(self, key: str) -> str:
         """Return where an object, or a folder, is in the share."""
@@ -158,7 +160,7 @@ class SMBTree:
     def stat(self, key: str) -> ObjectInfo:
         """Return what is known of an object; :class:`FileNotFoundError` if there is none."""
         found = self.look(self.reading.channel(), key)
-        if found is None or found.is_folder or in_other_case(found, key):
+        if found is None or found.is_folder or in_other_case(found.path, key):
             raise _no_file(key)
         return info_of(key, found.size, found.modified, found.number)
 
@@ -184,7 +186,7 @@ class SMBTree:
             raise StatusError(status)
         file = smb.Opened.parse(opened[1]).file
         found = smb.everything_of(told[1])
-        if in_other_case(found, key):
+        if in_other_case(found.path, key):
             with contextlib.suppress(StatusError):  # unless the chain has closed it
                 channel.ask(smb.close(file))
             raise _no_file(key)
@@ -199,14 +201,20 @@ class SMBTree:
         Returns:
             The file's name as if it were a key, the open file, its number, and the answers.
         """
+        if self._leftovers:
+            self._clean(channel)
         for _ in range(_ATTEMPTS):
             beside = self.temporary(key)
             request = smb.create(
                 self.path(beside), _WRITE | smb.READ_DATA, smb.NO_FOLDER, smb.CREATE
             )
-            opened, told, *rest = channel.statuses(
-                channel.send(request, smb.query_everything(), *chain)
-            )
+            try:
+                opened, told, *rest = channel.statuses(
+                    channel.send(request, smb.query_everything(), *chain)
+                )
+            except OSError:  # perhaps it was made
+                self._leftovers.append(beside)
+                raise
             if opened[0] in MISSING:
                 self._make_folders(channel, key)
                 continue
@@ -238,10 +246,20 @@ class SMBTree:
         channel.ask(aside, smb.set_deleted(True, file), smb.close(file))
         self.remove_empty_folders(key)
 
-    def remove(self, name: str) -> None:
-        """Remove a file of any name."""
+    def throw_away(self, channel: Channel, name: str) -> None:
+        """Remove a file that was not placed, with its folders; if that cannot be, later."""
+        self._leftovers.append(name)
+        if channel.is_open:
+            self._clean(channel)
+
+    def _clean(self, channel: Channel) -> None:
         options = smb.NO_FOLDER | smb.DELETE_ON_CLOSE
-        self.writing.channel().ask(smb.create(self.path(name), smb.DELETE, options), smb.close())
+        with contextlib.suppress(OSError, IndexError):
+            while True:
+                name = self._leftovers.popleft()
+                with contextlib.suppress(StatusError):
+                    channel.ask(smb.create(self.path(name), smb.DELETE, options), smb.close())
+                self.remove_empty_folders(name)
 
     def move(self, source: str, target: str, overwrite: bool) -> ObjectInfo:
         """Rename an object."""
@@ -327,7 +345,7 @@ class SMBTree:
             except StatusError as error:
                 if error.status not in MISSING:
                     raise _conflict(key, f"{key}/...") from None
-        elif in_other_case(there, key):
+        elif in_other_case(there.path, key):
             raise _case_conflict(key, there)
         elif not overwrite:
             raise _exists(key)
@@ -355,15 +373,8 @@ def info_of(key: str, size: int, modified: int, number: int) -> ObjectInfo:
     )
 
 
-def in_other_case(found: smb.Entry, key: str) -> bool:
-    """Tell whether a server has opened a file whose name differs from the key in case."""
-    wanted = key.replace("/", "\\")
-    real = found.path[-len(wanted) :] if wanted else ""  # some servers tell more than the share's
-    return real != wanted and real.casefold() == wanted.casefold()
-
-
 def _refuse_other_case(found: smb.Entry, name: str, key: str) -> None:
-    if in_other_case(found, name):
+    if in_other_case(found.path, name):
         raise _case_conflict(key, found)
 
 

@@ -13,7 +13,8 @@ from .base import ObjectInfo
 from .errors import InvalidKeyError
 from .keys import RESERVED_PREFIX, check_key
 from .smb_errors import MISSING, NO_MORE_FILES, StatusError
-from .smb_tree import PART, SMBTree, in_other_case, info_of
+from .smb_names import in_other_case
+from .smb_tree import PART, SMBTree, info_of
 
 if TYPE_CHECKING:
     from .smb_connection import Channel
@@ -37,7 +38,7 @@ def walk(tree: SMBTree, prefix: str) -> Generator[ObjectInfo, None, None]:
     above, slash, _ = prefix.rpartition("/")
     if above:
         found = tree.look(tree.reading.channel(), above)
-        if found is None or not found.is_folder or in_other_case(found, above):
+        if found is None or not found.is_folder or in_other_case(found.path, above):
             return
     yield from _walk(tree, f"{above}{slash}", prefix)
 

@@ -105,6 +105,20 @@ async def test_a_connection_that_breaks_in_a_put_shows_nothing_of_it(
 
 
 @server
+async def test_what_a_broken_put_has_left_is_removed_by_the_next(
+    storage: SMBStorage, proxy: FaultyProxy, samba: Samba
+):
+    await storage.put("before", b"x")
+    proxy.cut_downstream_after = 1  # the server does what it is told, and nobody hears of it
+    for key in ("object", "folder/object"):
+        with pytest.raises(StorageConnectionError):
+            await storage.put(key, b"x")
+    proxy.cut_downstream_after = None
+    await storage.put("after", b"x")
+    await names_on_server(samba, storage.config, ["after", "before"])
+
+
+@server
 async def test_a_connection_that_breaks_in_a_get_is_told_and_made_again(
     storage: SMBStorage, proxy: FaultyProxy
 ):
