@@ -226,6 +226,41 @@ async def test_what_another_program_holds_open_alone_is_told(
 
 
 @server
+@pytest.mark.parametrize("closed", [True, False])
+async def test_where_an_open_object_cannot_be_replaced_its_closing_is_waited_for(
+    storage: SMBStorage, samba: Samba, smb_config: SMBConfig, closed: bool
+):
+    # As it is on Windows, and here on the connection that has it open itself.
+    await storage.put("object", b"before")
+    tree = storage._tree
+    tree._patience = 5 if closed else 0.2
+    channel = tree.writing.channel()
+    file, _, _ = await asyncio.to_thread(tree.open, channel, "object", smb.READ_DATA)
+    put = asyncio.create_task(storage.put("object", b"after"))
+    await asyncio.wait([put], timeout=0.1)
+    assert not put.done()
+    assert await storage.get("object") == b"before"
+    if closed:
+        await asyncio.to_thread(channel.ask, smb.close(file))
+        await put
+    else:
+        with pytest.raises(StorageError, match="another program has it open"):
+            await put
+    assert await storage.get("object") == (b"after" if closed else b"before")
+    assert files_on_server(samba, smb_config) == ["object"]
+
+
+@server
+async def test_what_is_no_key_is_left_out_of_a_list_with_a_warning(
+    storage: SMBStorage, samba: Samba, smb_config: SMBConfig, caplog: pytest.LogCaptureFixture
+):
+    await storage.put("a", b"x")
+    (samba.files / smb_config.root / "bad\x7fname").touch()
+    assert [info.key async for info in storage.list()] == ["a"]
+    assert "Left out of a list, 1 in all" in caplog.text
+
+
+@server
 async def test_copies_are_made_by_the_server(samba: Samba, smb_config: SMBConfig):
     async with (
         FaultyProxy(samba.port) as proxy,
