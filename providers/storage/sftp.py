@@ -17,14 +17,13 @@ from .base import (
     StorageStats,
     check_range,
     chunks_of,
-    timestamp,
 )
 from .errors import StorageError, StorageFullError
 from .keys import check_key, check_prefix
 from .sftp_config import SFTPConfig
 from .sftp_errors import HostKeyChangedError, HostKeyUnknownError, explain
 from .sftp_pool import Pool
-from .sftp_protocol import StatusError
+from .sftp_protocol import StatusError, whole_seconds
 from .sftp_transfer import Draft, open_file, read
 from .sftp_tree import Tree
 from .sftp_walk import walk
@@ -91,7 +90,7 @@ class SFTPStorage(StorageProvider[SFTPConfig]):
         check_key(key)
         if content_type or metadata:
             raise self._unsupported("metadata", "a file has no place for it")
-        seconds = None if modified is None else timestamp(modified)
+        seconds = None if modified is None else whole_seconds(modified)
         async with self._pool.tree() as tree, self._draft(tree, key) as draft:
             if isinstance(data, bytes):
                 await draft.write(data)
@@ -111,8 +110,10 @@ class SFTPStorage(StorageProvider[SFTPConfig]):
             finally:
                 draft.end()
         except BaseException as error:
-            full = isinstance(error, StatusError) and await tree.is_full(error)
-            await self._clean(tree, draft)
+            try:  # before what was written is removed
+                full = isinstance(error, StatusError) and await tree.is_full(error)
+            finally:
+                await self._clean(tree, draft)
             if full:
                 raise StorageFullError(
                     f"No space is left for {key!r} on {self.config.place}. Free space or choose "

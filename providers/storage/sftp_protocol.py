@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import stat
 import struct
+from datetime import datetime
 from typing import NamedTuple
+
+from .base import timestamp
 
 __all__ = ["Attributes", "StatusError", "parse_attributes", "parse_names", "text", "u32", "u64"]
 
@@ -47,6 +50,19 @@ u64 = _U64.pack
 def text(value: bytes) -> bytes:
     """Return a string as it is sent: its length, and itself."""
     return _U32.pack(len(value)) + value
+
+
+def whole_seconds(moment: datetime) -> int:
+    """
+    Return a time as the protocol has it: seconds since 1970, in 32 bits.
+
+    Raises:
+        ValueError: It has no time zone, or is not from 1970 to 2106.
+    """
+    seconds = int(timestamp(moment) // 1)
+    if not 0 <= seconds < 1 << 32:
+        raise ValueError(f"SFTP keeps times from 1970 to 2106, and {moment} is none of them.")
+    return seconds
 
 
 def times(seconds: int) -> bytes:

@@ -98,11 +98,11 @@ class Draft:
             )
         self._size = size
 
-    async def commit(self, overwrite: bool, modified: float | None = None) -> ObjectInfo:
+    async def commit(self, overwrite: bool, modified: int | None = None) -> ObjectInfo:
         """Put the object in its place; see :meth:`Tree.place`."""
-        handle, seconds = text(self._handle), None if modified is None else int(modified // 1)
-        if seconds is not None:
-            self._sent.append(self._channel.send(sftp.FSETSTAT, handle + sftp.times(seconds)))
+        handle = text(self._handle)
+        if modified is not None:
+            self._sent.append(self._channel.send(sftp.FSETSTAT, handle + sftp.times(modified)))
         looking = self._channel.send(sftp.FSTAT, handle)
         closing = self._channel.send(sftp.CLOSE, handle)
         while self._sent:

@@ -167,7 +167,7 @@ class Tree:
             return error.code in (sftp.NO_SPACE, sftp.QUOTA_EXCEEDED)
         if re.search("no space|quota|disk full", str(error), re.IGNORECASE):
             return True
-        with contextlib.suppress(StatusError):
+        with contextlib.suppress(StatusError, StorageError):
             free = await self.free_bytes()
             return free is not None and free < SPARE
         return False

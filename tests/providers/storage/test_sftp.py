@@ -140,6 +140,13 @@ async def test_a_time_is_kept_in_whole_seconds(storage: SFTPStorage, root: Path)
     assert (root / "a").stat().st_mtime == info.modified.timestamp()
 
 
+@pytest.mark.parametrize("year", [1969, 2107])
+async def test_a_time_the_protocol_cannot_hold_is_refused(storage: SFTPStorage, year: int):
+    with pytest.raises(ValueError, match="from 1970 to 2106"):
+        await storage.put("a", b"1", modified=datetime(year, 1, 1, tzinfo=UTC))
+    assert await keys_of(storage) == []
+
+
 async def test_large_objects_go_through_in_ranges_too(storage: SFTPStorage):
     await storage.put("a", LARGE)
     assert await storage.get("a") == LARGE
