@@ -14,7 +14,20 @@ from typing import NamedTuple
 
 from .base import timestamp
 
-__all__ = ["Attributes", "StatusError", "parse_attributes", "parse_names", "text", "u32", "u64"]
+__all__ = [
+    "Attributes",
+    "StatusError",
+    "parse_attributes",
+    "parse_extensions",
+    "parse_names",
+    "parse_status",
+    "parse_text",
+    "text",
+    "times",
+    "u32",
+    "u64",
+    "whole_seconds",
+]
 
 INIT, VERSION = 1, 2
 OPEN, CLOSE, READ, WRITE, LSTAT, FSTAT, FSETSTAT = 3, 4, 5, 6, 7, 8, 10

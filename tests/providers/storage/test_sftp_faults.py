@@ -154,7 +154,7 @@ CALLS: dict[str, Callable[[SFTPStorage], Coroutine[Any, Any, object]]] = {
 async def test_a_stall_ends_every_call_with_a_timeout(sftp_config: SFTPConfig, openssh: OpenSSH):
     async with (
         FaultyProxy(openssh.port) as proxy,
-        guarded_at(sftp_config, port=proxy.port, request_timeout=0.5) as storage,
+        guarded_at(sftp_config, port=proxy.port, request_timeout=1) as storage,
     ):
         await storage.put("a", LARGE)
         proxy.flowing.clear()
@@ -162,7 +162,7 @@ async def test_a_stall_ends_every_call_with_a_timeout(sftp_config: SFTPConfig, o
         results = await asyncio.gather(
             *(call(storage) for call in CALLS.values()), return_exceptions=True
         )
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < 10
         assert [type(result) for result in results] == [StorageTimeoutError] * len(CALLS)
         assert "raise request_timeout" in str(results[0])
 
@@ -174,7 +174,7 @@ async def test_a_stall_ends_every_call_with_a_timeout(sftp_config: SFTPConfig, o
 async def test_a_stall_in_the_middle_leaves_nothing(sftp_config: SFTPConfig, openssh: OpenSSH):
     async with (
         FaultyProxy(openssh.port) as proxy,
-        guarded_at(sftp_config, port=proxy.port, request_timeout=0.5) as storage,
+        guarded_at(sftp_config, port=proxy.port, request_timeout=1) as storage,
     ):
         await storage.put("a", b"1")
 
@@ -197,7 +197,7 @@ async def test_a_slow_transfer_goes_on_for_longer_than_the_timeout(
 ):
     async with (
         FaultyProxy(openssh.port) as proxy,
-        guarded_at(sftp_config, port=proxy.port, request_timeout=0.6) as storage,
+        guarded_at(sftp_config, port=proxy.port, request_timeout=1) as storage,
     ):
         await storage.put("a", LARGE)
 
@@ -211,13 +211,14 @@ async def test_a_slow_transfer_goes_on_for_longer_than_the_timeout(
         trickling = asyncio.create_task(trickle())
         try:
             started = time.monotonic()
-            assert await storage.get("a", end=MIB) == LARGE[:MIB]
-            await storage.put("b", LARGE[:MIB])
-            assert time.monotonic() - started > 2 * 0.6
+            assert await storage.get("a", end=2 * MIB) == LARGE[: 2 * MIB]
+            half = time.monotonic()
+            await storage.put("b", LARGE[: 2 * MIB])
+            assert min(half - started, time.monotonic() - half) > 1
         finally:
             trickling.cancel()
             proxy.flowing.set()
-        assert await storage.get("b") == LARGE[:MIB]
+        assert await storage.get("b") == LARGE[: 2 * MIB]
 
 
 @pytest.mark.parametrize("source", ["bytes", "iterator"])
