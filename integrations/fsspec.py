@@ -12,11 +12,10 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import os
 import pickle
 import stat
-from collections.abc import AsyncGenerator, Coroutine, Generator, Mapping
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncGenerator, Coroutine, Mapping
+from contextlib import aclosing
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -27,17 +26,14 @@ from fsspec.callbacks import DEFAULT_CALLBACK
 from fsspec.utils import stringify_path
 
 from ..containers.process import find_container, process_container
-from ..providers.registry import NotFoundError
 from ..providers.storage import (
     InvalidKeyError,
     InvalidRangeError,
-    ObjectExistsError,
-    ObjectInfo,
     ObjectNotFoundError,
-    StorageFullError,
 )
 from ..providers.storage.base import CHUNK_SIZE, chunks_of
 from ..providers.storage.keys import RESERVED_PREFIX
+from .fsspec_details import Details, errors_of_files, file_at, folder_at, listing_of, not_found
 from .fsspec_file import PurveyorFile, PurveyorTextFile
 
 if TYPE_CHECKING:
@@ -47,7 +43,6 @@ if TYPE_CHECKING:
 __all__ = ["PurveyorFileSystem"]
 
 ResultT = TypeVar("ResultT")
-Details = dict[str, Any]
 
 
 class PurveyorFileSystem(AsyncFileSystem):
@@ -106,7 +101,7 @@ class PurveyorFileSystem(AsyncFileSystem):
 
     async def _run(self, work: Coroutine[Any, Any, ResultT], path: str) -> ResultT:
         """Await ``work`` on the loop of the providers, with the errors that a file has."""
-        with _errors_of_files(path):
+        with errors_of_files(path):
             home = self.loop
             if home is asyncio.get_running_loop():
                 return await work
@@ -115,7 +110,7 @@ class PurveyorFileSystem(AsyncFileSystem):
     def _at(self, path: str) -> tuple[StorageProvider[Any], str]:
         """Return the storage that a path is in, and the key there."""
         name, _, key = self._strip_protocol(path).partition("/")
-        with _errors_of_files(path):
+        with errors_of_files(path):
             return self.container.storage(name or None), key
 
     def __reduce__(self) -> Any:
@@ -155,21 +150,21 @@ class PurveyorFileSystem(AsyncFileSystem):
     async def _info(self, path: str, **kwargs: Any) -> Details:
         path = self._strip_protocol(path)
         if path == "":
-            return _folder(path)
+            return folder_at(path)
         storage, key = self._at(path)
         if key == "":
-            return _folder(path)
+            return folder_at(path)
 
         async def look() -> Details:
             try:
-                return _file(path, await storage.stat(key))
+                return file_at(path, await storage.stat(key))
             except InvalidKeyError as error:  # no object can be called so
-                raise _not_found(path) from error
+                raise not_found(path) from error
             except ObjectNotFoundError:
-                async with _listing(storage, f"{key}/") as found:
+                async with listing_of(storage, f"{key}/") as found:
                     if await anext(found, None) is None:
                         raise
-                return _folder(path)
+                return folder_at(path)
 
         return await self._run(look(), path)
 
@@ -219,7 +214,7 @@ class PurveyorFileSystem(AsyncFileSystem):
         async def collect() -> list[Details]:
             found: list[Details] = []
             seen = ""
-            async with _listing(storage, above + prefix) as listing:
+            async with listing_of(storage, above + prefix) as listing:
                 async for info in listing:
                     parts = info.key[len(above) :].split("/")
                     for level in range(1, len(parts) if folders else 0):
@@ -228,10 +223,10 @@ class PurveyorFileSystem(AsyncFileSystem):
                             break
                         if f"{seen}/".startswith(f"{folder}/"):
                             continue
-                        found.append(_folder(base + folder))
+                        found.append(folder_at(base + folder))
                     seen = "/".join(parts[:-1])
                     if depth is None or len(parts) <= depth:
-                        found.append(_file(base + "/".join(parts), info))
+                        found.append(file_at(base + "/".join(parts), info))
             return found
 
         try:
@@ -243,7 +238,7 @@ class PurveyorFileSystem(AsyncFileSystem):
         found: list[Details] = []
         for name in self.container.storage.registry.names():
             if name.startswith(prefix):
-                found += [_folder(name)] if folders else []
+                found += [folder_at(name)] if folders else []
                 if depth is None or depth > 1:
                     found += await self._below(name, depth and depth - 1, folders)
         return found
@@ -280,7 +275,7 @@ class PurveyorFileSystem(AsyncFileSystem):
         except InvalidRangeError:  # past the end a file has nothing
             return b""
         except InvalidKeyError as error:
-            raise _not_found(path) from error
+            raise not_found(path) from error
 
     async def _get_file(
         self, rpath: str, lpath: Any, callback: Any = DEFAULT_CALLBACK, **kwargs: Any
@@ -433,47 +428,6 @@ class PurveyorFileSystem(AsyncFileSystem):
             self.pipe_file(path, b"")
         else:
             raise NotImplementedError("An object's time changes with its content only.")
-
-
-@contextmanager
-def _errors_of_files(path: str) -> Generator[None]:
-    """Raise what a Python programmer catches around files, with the message that says why."""
-    try:
-        yield
-    except (ObjectNotFoundError, NotFoundError) as error:
-        raise FileNotFoundError(errno.ENOENT, str(error), path) from error
-    except ObjectExistsError as error:
-        raise FileExistsError(errno.EEXIST, str(error), path) from error
-    except StorageFullError as error:
-        raise OSError(errno.ENOSPC, str(error), path) from error
-
-
-def _not_found(path: str) -> FileNotFoundError:
-    return FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
-
-
-def _listing(storage: StorageProvider[Any], prefix: str) -> aclosing[AsyncGenerator[ObjectInfo]]:
-    return aclosing(cast("AsyncGenerator[ObjectInfo]", storage.list(prefix)))
-
-
-def _folder(path: str) -> Details:
-    return {"name": path, "size": 0, "type": "directory"}
-
-
-def _file(path: str, info: ObjectInfo) -> Details:
-    details: Details = {
-        "name": path,
-        "size": info.size,
-        "type": "file",
-        "modified": info.modified,
-        "mtime": info.modified.timestamp(),
-        "etag": info.etag,
-    }
-    if info.content_type is not None:
-        details["content_type"] = info.content_type
-    if info.metadata:
-        details["metadata"] = dict(info.metadata)
-    return details
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:
