@@ -3,7 +3,7 @@ What SFTP storage costs beside bare asyncssh: ``uv run python benchmarks/storage
 
 Puts and gets of 4 KiB at concurrency 32, and one object of 256 MiB from file to file, through the
 registry and by asyncssh alone, in turn, on one sshd on loopback. Small files are written beside
-their place and renamed onto it by both; large ones asyncssh writes in place. The cipher is the same.
+their place and renamed onto it by both; large ones asyncssh writes in place. Both use one cipher.
 """
 
 from __future__ import annotations
