@@ -189,7 +189,7 @@ class SMBStorage(StorageProvider[SMBConfig]):
         whole = io.BytesIO()  # which gives its bytes away without another copy
         async with self._reader(key, start, end) as reader:
             while reader.left:
-                whole.write(await self._run(reader.read))
+                await self._run(reader.read_into, whole)
         return whole.getvalue()
 
     @operation

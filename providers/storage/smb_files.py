@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import io
+import time
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -22,6 +24,8 @@ __all__ = ["SMALL", "Draft", "Reader", "get_small", "put_small"]
 
 SMALL = 256 * 1024
 """Bytes that are written, or read on trial, in one packet with the file's opening."""
+MOMENT = 0.1
+"""Seconds."""
 COPY_CHUNK = 1024 * 1024
 COPY_CHUNKS = 16
 """What every server copies at a time ([MS-SMB2] 3.3.3: 256 chunks, 1 MiB of one, 16 MiB in all)."""
@@ -210,6 +214,14 @@ class Reader:
             raise _cut_short(self._key)
         self.left -= size
         return data
+
+    def read_into(self, target: io.BytesIO) -> None:
+        """Read on for a moment only, so that who is cancelled need not wait for long."""
+        until = time.monotonic() + MOMENT
+        while self.left:
+            target.write(self.read())
+            if time.monotonic() > until:
+                return
 
     def close(self) -> None:
         """Close the file if it is open; what was asked for is waited for."""

@@ -41,7 +41,7 @@ HEADER = 64
 """Bytes before the body of every message: offsets are counted from there."""
 PAYLOAD = 65536
 """Bytes that one credit pays for."""
-WINDOW = 3
+WINDOW = 2
 """Requests about one object on their way at once: the line is busy while the server is."""
 SAME = b"\xff" * 16
 """The file that a chain of requests has opened itself."""
