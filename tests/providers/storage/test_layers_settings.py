@@ -93,6 +93,17 @@ async def test_a_provider_without_layers_is_its_type_itself() -> None:
         ("encryption_identities", recipient_of(IDENTITY), "a secret key of age"),
         ("encryption_identity", IDENTITY, "encryption_identities"),
     ],
+    ids=[
+        "compression",
+        "level",
+        "encryption",
+        "one of two recipients",
+        "checksum of a recipient",
+        "too many recipients",
+        "short identity",
+        "recipient as identity",
+        "unknown",
+    ],
 )
 async def test_a_fault_is_told_with_the_name_of_the_variable(
     monkeypatch: pytest.MonkeyPatch, key: str, value: str, reason: str
@@ -116,6 +127,7 @@ async def test_a_fault_is_told_with_the_name_of_the_variable(
         ({"encryption_identities": IDENTITY}, "must be age, or encryption_identities not be set"),
         ({"encryption_allow_plain": True}, "must be age, or encryption_allow_plain not be set"),
     ],
+    ids=["no keys", "keys alone", "plain alone"],
 )
 async def test_encryption_and_its_keys_go_together(given: dict[str, Any], reason: str) -> None:
     with pytest.raises(InvalidConfigError, match=f"encryption: {reason}"):
