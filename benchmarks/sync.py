@@ -1,9 +1,9 @@
 """
 A sync beside rclone's, on one server: ``uv run --group bench python benchmarks/sync.py``.
 
-5,000 files of 4 KiB and one of 512 MiB go to a SeaweedFS on loopback: once into an empty bucket,
-then again without a change. Whole commands, in turn, each round with buckets of its own: wall
-time, CPU of the command and what it starts, and the most memory it had.
+5,000 files of 4 KiB and one of 512 MiB go to a SeaweedFS or an sshd on loopback: once into an
+empty bucket or folder, then again without a change. Whole commands, in turn, each round with
+places of its own: wall time, CPU of the command and what it starts, and the most memory it had.
 
     --target s3|sftp   --rounds N   --files N   --large MIB
 """
@@ -90,6 +90,31 @@ def s3() -> Iterator[Callable[[str], dict[str, tuple[list[str], dict[str, str]]]
         yield commands
 
 
+@contextmanager
+def sftp() -> Iterator[Callable[[str], dict[str, tuple[list[str], dict[str, str]]]]]:
+    """Yield what gives each candidate's command for a new folder."""
+    with servers.OpenSSH() as server:
+
+        def commands(source: str) -> dict[str, tuple[list[str], dict[str, str]]]:
+            ours, peers = server.create_root(), server.create_root()
+            login = server.login
+            prefix = "PURVEYOR_STORAGE__PROVIDERS__SFTP__"
+            remote = (
+                f":sftp,host={login['host']},port={login['port']},user={login['username']},"
+                f"key_file='{server.client_key}',shell_type=none:{peers}"
+            )
+            return {
+                "purveyor": (
+                    [script("purveyor"), "sync", source, "sftp:"],
+                    {f"{prefix}ROOT": ours}
+                    | {f"{prefix}{name.upper()}": str(value) for name, value in login.items()},
+                ),
+                "rclone": ([*rclone(32), "sync", source, remote], {}),
+            }
+
+        yield commands
+
+
 def script(name: str) -> str:
     """Return the path of a program of this environment."""
     return str(Path(sysconfig.get_path("scripts"), name))
@@ -100,7 +125,7 @@ def rclone(transfers: int) -> list[str]:
     return [script("rclone"), "--config", "", f"--transfers={transfers}", f"--checkers={transfers}"]
 
 
-TARGETS = {"s3": s3}
+TARGETS = {"s3": s3, "sftp": sftp}
 BOUNDS = {
     "s3": {"first": 0.65, "first, CPU": 0.5, "rerun": 0.25, "memory": 1.5},
     "sftp": {"first": 0.8, "rerun": 0.15},
