@@ -48,7 +48,7 @@ _AT_ONCE = 8 * 1024 * 1024
 _LOOKS = 32
 """Objects of a listing whose sizes are read at once."""
 _REMEMBERED = 50_000
-_ATTEMPTS = 3
+_ATTEMPTS = 20
 
 
 class Rewrapped(StrEnum):
@@ -167,8 +167,8 @@ class LayeredStorage(StorageProvider[Any]):
     ) -> AsyncIterator[bytes]:
         """See :meth:`StorageProvider.stream`; a range costs a look at header or table first."""
         check_range(start, end)
-        # What is read by several requests may be replaced between them: then once more.
-        for left in reversed(range(_ATTEMPTS if start else 1)):
+        seen: tuple[object, ...] | None = None
+        for left in reversed(range(_ATTEMPTS)):
             begun = False
             try:
                 async with aclosing(self._content(key).read(start, end)) as chunks:
@@ -176,11 +176,15 @@ class LayeredStorage(StorageProvider[Any]):
                         begun = True
                         yield chunk
                 return
-            except ObjectDamagedError as error:
-                if begun or not left:
-                    raise _about(key, error) from error
             except StorageError as error:
-                raise _about(key, error) from error
+                damaged = isinstance(error, ObjectDamagedError)
+                if not damaged or begun or start == 0 or not left:
+                    raise _about(key, error) from error
+                # A range takes several requests: was the object replaced between them?
+                version = _version(await self._inner.stat(key))
+                if version == seen:
+                    raise _about(key, error) from error
+                seen = version
 
     # -- what is known of objects --------------------------------------------------------
 
