@@ -27,6 +27,7 @@ from purveyor.providers.storage.sftp import (
 )
 from purveyor.testing.servers import OpenSSH
 from purveyor.testing.servers.openssh import make_key
+from tests.conftest import require
 from tests.servers import FaultyProxy
 from tests.sftp_servers import Account, PythonSFTP
 
@@ -314,6 +315,7 @@ async def test_a_missing_root_is_told(sftp_config: SFTPConfig, name: str):
 
 
 async def test_a_server_without_sftp_is_told():
+    require(OpenSSH)
     with OpenSSH(subsystem="/bin/false") as server:
         settings = SFTPConfig.model_validate(server.login)
         with pytest.raises(StorageConnectionError, match="opens no SFTP session"):
@@ -321,6 +323,7 @@ async def test_a_server_without_sftp_is_told():
 
 
 async def test_a_server_that_greets_with_more_than_sftp_is_told():
+    require(OpenSSH)
     with OpenSSH(subsystem="/bin/echo welcome to our server, make yourself at home") as server:
         settings = SFTPConfig.model_validate(server.login)
         with pytest.raises(StorageConnectionError, match="what is no SFTP"):
