@@ -94,14 +94,14 @@ def fault_of(error: Exception, config: AzureBlobConfig) -> Fault:
     Return what one of obstore's errors, or a :class:`ServiceError`, means.
 
     Of the service's answer only status and code are told: the rest repeats what was signed, and
-    in places the signature. For the same reason it is cut from ``error`` itself, which stays
-    visible as the cause.
+    in places the signature. For the same reason it is cut from ``error`` itself and from what it
+    came of, which stay visible as the cause.
     """
     text = str(error)
     if isinstance(error, ServiceError):
         status, code, timed_out = error.status, error.code, error.timed_out
     else:
-        error.args = (_first_line(text),)
+        _cut_chain(error)
         # The second is how obstore tells what a batch answered for one of its blobs.
         number = re.search(r"(?:status code: |\(code: )(\d{3})", text)
         found = re.search(r"<Code>\s*(\w+)\s*</Code>", text)
@@ -181,6 +181,16 @@ def _credentials_remedy(config: AzureBlobConfig, code: str | None) -> str:
             f"The key is not the account's, or this machine's clock is wrong: correct it{within}."
         )
     return f"{_RIGHTS} Give them to the credentials, or set others."
+
+
+def _cut_chain(error: BaseException | None) -> None:
+    """Cut what the service answered from an error, and from those that came before it."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        if len(error.args) == 1 and isinstance(error.args[0], str):
+            error.args = (_first_line(error.args[0]),)
+        error = error.__cause__ or error.__context__
 
 
 def _first_line(text: str) -> str:

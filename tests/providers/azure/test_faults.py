@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import traceback
 from typing import Any
 
 import pytest
@@ -105,6 +106,17 @@ def test_of_an_answer_nothing_is_kept_that_repeats_a_signature():
     found = fault(error)
     assert (found.kind, found.context["http_status"]) == ("refused", 403)
     assert SIGNATURE not in f"{found} {error} {error.args}"
+
+
+def test_of_what_an_error_came_of_nothing_is_kept_either():
+    first = PermissionError(f"refused at {URL}/reports?sig={SIGNATURE} <Error>{SIGNATURE}</Error>")
+    second = ValueError(f"refused again at {URL}/reports?sig={SIGNATURE}")
+    second.__context__ = first
+    first.__context__ = second  # however they hang together
+    fault(second)
+    told = "".join(traceback.format_exception(second))
+    assert SIGNATURE not in told
+    assert "refused again" in told
 
 
 def test_an_error_that_nobody_knows_is_told_by_its_first_line():
