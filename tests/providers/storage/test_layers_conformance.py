@@ -31,17 +31,6 @@ class TestCompressedFilesystem(StorageConformance):
         )
 
 
-class TestEncryptedFilesystem(StorageConformance):
-    provider_class = layered(FilesystemStorage)
-    capabilities = CAPABILITIES["filesystem"] | {"encryption"}
-
-    @pytest.fixture
-    def storage_config(self, tmp_path: Path) -> BaseModel:
-        return self.provider_class.config_class.model_validate(
-            {"root": tmp_path / "root", **ENCRYPTION}
-        )
-
-
 class TestCompressedAndEncryptedFilesystem(StorageConformance):
     provider_class = layered(FilesystemStorage)
     capabilities = CAPABILITIES["filesystem"] | {"compression", "encryption"}
@@ -53,17 +42,6 @@ class TestCompressedAndEncryptedFilesystem(StorageConformance):
         )
 
 
-class TestCompressedSQLite(StorageConformance):
-    provider_class = layered(SQLiteStorage)
-    capabilities = CAPABILITIES["sqlite"] | {"compression"}
-
-    @pytest.fixture
-    def storage_config(self, tmp_path: Path) -> BaseModel:
-        return self.provider_class.config_class.model_validate(
-            {"path": tmp_path / "objects.sqlite3", **COMPRESSION}
-        )
-
-
 class TestEncryptedSQLite(StorageConformance):
     provider_class = layered(SQLiteStorage)
     capabilities = CAPABILITIES["sqlite"] | {"encryption"}
@@ -72,15 +50,4 @@ class TestEncryptedSQLite(StorageConformance):
     def storage_config(self, tmp_path: Path) -> BaseModel:
         return self.provider_class.config_class.model_validate(
             {"path": tmp_path / "objects.sqlite3", **ENCRYPTION}
-        )
-
-
-class TestCompressedAndEncryptedSQLite(StorageConformance):
-    provider_class = layered(SQLiteStorage)
-    capabilities = CAPABILITIES["sqlite"] | {"compression", "encryption"}
-
-    @pytest.fixture
-    def storage_config(self, tmp_path: Path) -> BaseModel:
-        return self.provider_class.config_class.model_validate(
-            {"path": tmp_path / "objects.sqlite3", **COMPRESSION, **ENCRYPTION}
         )
