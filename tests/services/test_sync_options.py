@@ -254,6 +254,17 @@ async def test_by_checksum_content_decides_and_no_time(
     assert await storage.get("docs/a.txt") == b"z"
 
 
+async def test_a_dry_run_by_checksum_tells_what_differs(
+    docs: Path, container: ApplicationContainer
+) -> None:
+    await sync(docs, ":docs", container=container)
+    touch(docs / "a.txt", AGED, b"z")
+    options = SyncOptions(compare="checksum", dry_run=True)
+    result = await sync(docs, ":docs", container=container, options=options)
+    assert counts(result) == (1, len(tree(docs)) - 1, 0, 0)
+    assert await container.storage().get("docs/a.txt") == b"a"
+
+
 async def test_a_checksum_that_was_noted_saves_reading_the_target(
     docs: Path, container: ApplicationContainer, cloud: TimelessStorage
 ) -> None:
