@@ -119,11 +119,13 @@ def _send(config: AzureBlobConfig, request: Request) -> Answer:
     except urllib.error.HTTPError as error:
         with error:
             code = error.headers.get("x-ms-error-code")
-        # Without its cause: its address may hold a signature.
-        raise ServiceError(error.code, code) from None
+        fault = ServiceError(error.code, code)
     except (OSError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", error)
-        raise ServiceError(None, timed_out=isinstance(reason, TimeoutError)) from None
+        fault = ServiceError(None, timed_out=isinstance(reason, TimeoutError))
+    # Only here, or the error above would hang on it, whose address may hold a signature; some
+    # libraries pickle also what "from None" hides.
+    raise fault
 
 
 @functools.cache

@@ -716,11 +716,11 @@ async def test_a_slow_trickle_takes_longer_than_the_timeout_and_arrives(
     azure_config: AzureBlobStorageConfig, proxy: FaultyProxy
 ):
     async def trickle() -> None:
-        while True:
+        while True:  # a piece of 64 KiB each time
             proxy.flowing.clear()
-            await asyncio.sleep(0.15)
+            await asyncio.sleep(0.05)
             proxy.flowing.set()
-            await asyncio.sleep(0.005)
+            await asyncio.sleep(0)
 
     async with behind(proxy, azure_config, timeout=1, max_retries=0) as storage:
         await storage.put("a", b"")
