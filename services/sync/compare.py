@@ -12,20 +12,13 @@ from ...providers.registry import RegistryError
 from ...providers.storage import InvalidKeyError, ObjectInfo, check_key
 from .account import Account
 from .ends import Source, Target
+from .errors import StopError
 from .events import ListingFinished, ObjectFinished, ObjectFound, ObjectIgnored
 from .manifest import Ledger, joined, read_manifest
 from .merge import Entry, Known, merged, microseconds
 from .options import SyncOptions
 
-__all__ = ["Comparison", "Job", "StopError"]
-
-
-class StopError(Exception):
-    """The whole cannot go on."""
-
-    def __init__(self, error: RegistryError) -> None:
-        super().__init__(error.message)
-        self.error = error
+__all__ = ["Comparison", "Job"]
 
 
 @dataclass(slots=True)

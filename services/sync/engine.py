@@ -24,10 +24,10 @@ from ...providers.storage import (
 )
 from ...providers.storage.keys import MANIFEST_NAME
 from .account import Account, registry_error
-from .compare import Comparison, Job, StopError
+from .compare import Comparison, Job
 from .copier import Copier, CopyDone, CopyJob
 from .ends import End, Source, Target, disabled_provider, storage_of
-from .errors import SyncError
+from .errors import StopError, SyncError
 from .events import (
     ObjectDelayed,
     ObjectFinished,
@@ -352,7 +352,8 @@ class _Run:
         try:
             async with asyncio.timeout(seconds):
                 await self._target.end.storage.put(key, self._ledger.manifest())
-        except (RegistryError, OSError, TimeoutError) as error:
+        except (RegistryError, OSError, TimeoutError, StopError) as failure:
+            error = failure.error if isinstance(failure, StopError) else failure
             reason = registry_error(error).message
             self._account.warn(f"The times of the sources could not be kept in {key}: {reason}")
 

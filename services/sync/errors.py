@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ...providers.registry import RegistryError
 
-__all__ = ["SourceChangedError", "SyncError", "VerificationError"]
+__all__ = ["SourceChangedError", "StopError", "SyncError", "VerificationError"]
 
 
 class SyncError(RegistryError):
@@ -31,3 +31,11 @@ class VerificationError(SyncError):
             f"{key!r} did not arrive as it was sent, twice: {reason}. The bad copy was removed.",
             context={"key": key, "reason": reason},
         )
+
+
+class StopError(Exception):
+    """Within a sync: the whole cannot go on."""
+
+    def __init__(self, error: RegistryError) -> None:
+        super().__init__(error.message)
+        self.error = error

@@ -23,6 +23,7 @@ from typing import Any, cast
 from ...providers.registry import RegistryError
 from ...providers.storage import ObjectNotFoundError, StorageProvider
 from ...providers.storage.keys import MANIFEST_NAME
+from .errors import StopError, SyncError
 from .merge import Entry, Known
 
 __all__ = ["Ledger", "ManifestError", "joined", "read_manifest"]
@@ -184,10 +185,19 @@ class Ledger:
     def _flush(self) -> None:
         known, self._buffer = self._buffer, []
         extras, self._extras = self._extras, []
-        self._database.execute("BEGIN")
-        self._database.executemany("INSERT OR REPLACE INTO known VALUES (?, ?, ?, ?, ?)", known)
-        self._database.executemany("INSERT OR REPLACE INTO extra VALUES (?)", extras)
-        self._database.execute("COMMIT")
+        try:
+            self._database.execute("BEGIN")
+            self._database.executemany("INSERT OR REPLACE INTO known VALUES (?, ?, ?, ?, ?)", known)
+            self._database.executemany("INSERT OR REPLACE INTO extra VALUES (?)", extras)
+            self._database.execute("COMMIT")
+        except sqlite3.Error as error:
+            raise StopError(
+                SyncError(
+                    "NO_ROOM",
+                    f"What a sync has to remember cannot be written to a temporary file: {error}. "
+                    "Free space there, or name another folder with SQLITE_TMPDIR.",
+                )
+            ) from error
 
     def extras(self) -> Iterator[str]:
         """Iterate over what is only at the target."""

@@ -6,6 +6,7 @@ import asyncio
 import os
 import zlib
 from collections.abc import AsyncIterator, Callable
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,9 @@ from purveyor.services.sync import (
     sync,
 )
 from purveyor.services.sync import pace as pace_module
+from purveyor.services.sync.errors import StopError
+from purveyor.services.sync.manifest import Ledger
+from purveyor.services.sync.merge import Known, microseconds
 from purveyor.services.sync.pace import Pace
 from tests.services.conftest import MisbehavingStorage, age, objects, size_of, tree
 
@@ -204,6 +208,15 @@ async def test_a_manifest_that_cannot_be_written_is_told_and_nothing_else_fails(
     assert result.warnings == [
         f"The times of the sources could not be kept in docs/{MANIFEST_NAME}: no"
     ]
+
+
+def test_a_disk_with_no_room_for_what_a_sync_remembers_is_told() -> None:
+    with closing(Ledger()) as ledger:
+        ledger._database.execute("PRAGMA max_page_count = 8")
+        with pytest.raises(StopError, match="SQLITE_TMPDIR") as caught:
+            for number in range(10_000):
+                ledger.note(Known(f"{number:09}", 1, None, 1), new=True)
+    assert caught.value.error.code == "NO_ROOM"
 
 
 async def test_a_dry_run_writes_no_manifest(
@@ -628,7 +641,5 @@ async def test_only_a_folder_of_this_machine_can_be_followed(
 
 def test_times_are_in_utc() -> None:
     """What the manifest keeps means the same on every machine."""
-    from purveyor.services.sync.merge import Known, microseconds
-
     time = datetime(2026, 11, 21, 12, 0, 0, 123456, UTC)
     assert Known("a", 1, None, microseconds(time)).time == time
