@@ -65,7 +65,7 @@ def task_costs(client: Client, count: int = 200) -> tuple[float, float]:
 
     def submit(number: int) -> object:
         target = StoragePlace("filesystem", "nothing/")
-        task = RangeTask("bench", number, place, target, (), 8, "auto")
+        task = RangeTask("bench", number, place, target, (), SyncOptions(jobs=8))
         return client.submit(copy_range, task, key=f"bench-{number}", pure=False)
 
     client.gather([submit(-1 - number) for number in range(8)])

@@ -345,7 +345,8 @@ class TestProcess:
             assert blocking.storage().get("a") == b"x"
 
     def test_a_storage_can_stand_in_a_migration(self) -> None:
-        text, imports = MigrationWriter.serialize(PurveyorStorage("sqlite", location="m"))
+        serialized: Any = MigrationWriter.serialize(PurveyorStorage("sqlite", location="m"))
+        text, imports = serialized
         assert text == f"{BACKEND}('sqlite', location='m')"
         assert imports == {"import purveyor.integrations.django"}
 

@@ -34,7 +34,6 @@ from purveyor.services.sync import (
     follow,
     sync,
 )
-from purveyor.services.sync import pace as pace_module
 from purveyor.services.sync.errors import StopError
 from purveyor.services.sync.manifest import Ledger
 from purveyor.services.sync.merge import Known, microseconds
@@ -542,7 +541,7 @@ async def test_a_pace_lets_through_so_much_a_second(monkeypatch: pytest.MonkeyPa
         waits.append(round(seconds, 6))
         now[0] += seconds
 
-    monkeypatch.setattr(pace_module.asyncio, "sleep", sleep)
+    monkeypatch.setattr("purveyor.services.sync.pace.asyncio.sleep", sleep)
     pace = Pace(10.0, clock=lambda: now[0])
     for _ in range(4):
         await pace.take(5)

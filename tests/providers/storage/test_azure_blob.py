@@ -186,7 +186,7 @@ async def test_metadata_may_stand_in_any_order(
     storage: AzureBlobStorage, azurite: Azurite, size: int, overwrite: bool
 ):
     # What is signed is sorted, by the service otherwise than by obstore.
-    metadata = dict.fromkeys(("a", "a1", "a_", "a-b", "aa", "7", "7_"), "x")
+    metadata: dict[str, str] = dict.fromkeys(("a", "a1", "a_", "a-b", "aa", "7", "7_"), "x")
     put = await storage.put("a", bytes(size), metadata=metadata, overwrite=overwrite)
     stat = await storage.stat("a")
     assert (put.etag, metadata, None) == (stat.etag, stat.metadata, stat.content_type)

@@ -295,7 +295,8 @@ async def test_files_half_written_and_long_left_are_removed_by_a_list(
     for name, age in ((".purveyor-1.part", 2 * 86400), (".purveyor-2.part", 60)):
         path = folder / name
         path.touch(mode=0o666)
-        os.utime(path, (path.stat().st_mtime - age,) * 2)
+        then = path.stat().st_mtime - age
+        os.utime(path, (then, then))
     assert [info.key async for info in storage.list()] == ["docs/a"]
     assert files_on_server(samba, smb_config) == ["docs", "docs/.purveyor-2.part", "docs/a"]
 
