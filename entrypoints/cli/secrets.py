@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 from pydantic import BaseModel, SecretStr
@@ -60,10 +60,15 @@ def settings_from(
 
     for argument in arguments:
         key, value = _pair(argument, "KEY=VALUE")
+        if key.rstrip(":") == "type":  # without it nobody knows what is secret
+            fail("type is no setting here: give it as --type TYPE", USAGE)
         if key.rstrip(":") in secret:
             _refuse(key.rstrip(":"))
         if key.endswith(":"):
             key, value = key[:-1], json_of(key[:-1], value)
+            if isinstance(value, dict):
+                for inner in secret.intersection(cast("dict[str, Any]", value)):
+                    _refuse(inner)
         take(key, value)
     for argument in files or ():
         key, path = _pair(argument, "KEY=PATH")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..registry.errors import (
     ConnectionFailedError,
+    InvalidStateError,
     OperationTimeoutError,
     PermissionDeniedError,
     ProviderError,
@@ -26,6 +27,7 @@ __all__ = [
     "StoragePermissionError",
     "StorageRootNotFoundError",
     "StorageTimeoutError",
+    "not_connected",
 ]
 
 
@@ -142,3 +144,11 @@ class EncryptionKeyError(StorageError, PermissionDeniedError):
 
     default_code = "ENCRYPTION_KEY"
     is_backend_failure = False
+
+
+def not_connected() -> InvalidStateError:
+    """Return the error of who uses a storage that is not open."""
+    return InvalidStateError(
+        "The storage is not connected: it was closed, or never opened. Use it inside "
+        "'async with', or take it from a container."
+    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import errno
 import itertools
@@ -32,12 +31,13 @@ from .errors import (
     StorageError,
     StoragePermissionError,
     StorageRootNotFoundError,
+    not_connected,
 )
 from .filesystem_files import Draft, Reader
-from .filesystem_threads import Threads
 from .filesystem_tree import POSIX, FileTree, info_of
 from .filesystem_walk import walk
 from .keys import check_key, check_prefix
+from .threads import Threads
 
 __all__ = ["FilesystemConfig", "FilesystemStorage"]
 
@@ -135,28 +135,13 @@ class FilesystemStorage(StorageProvider[FilesystemConfig]):
     @property
     def _tree(self) -> FileTree:
         if self._opened_tree is None:
-            raise self._closed()
+            raise not_connected()
         return self._opened_tree
 
-    def _closed(self) -> InvalidStateError:
-        return InvalidStateError(
-            "The storage is not connected: it was closed, or never opened. Use it inside "
-            "'async with', or take it from a container."
-        )
-
     async def _run(self, function: Callable[[*ArgsT], ResultT], *args: *ArgsT) -> ResultT:
-        """Run in a thread; a caller that is cancelled, once or again, waits for the step to end."""
         if self._threads is None:
-            raise self._closed()
-        step = self._threads.run(function, *args)
-        try:
-            return await asyncio.shield(step)
-        except asyncio.CancelledError:
-            while not step.done():
-                with contextlib.suppress(asyncio.CancelledError):
-                    await asyncio.wait([step])
-            step.exception()  # nobody else will ask for it
-            raise
+            raise not_connected()
+        return await self._threads.run(function, *args)
 
     # -- writing -------------------------------------------------------------------------
 

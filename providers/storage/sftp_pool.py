@@ -9,9 +9,9 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from ..registry.errors import InvalidStateError, RegistryError
+from ..registry.errors import RegistryError
 from .base import reason_of
-from .errors import StorageConnectionError, StorageError, StorageTimeoutError
+from .errors import StorageConnectionError, StorageError, StorageTimeoutError, not_connected
 from .sftp_channel import Channel, Line
 from .sftp_config import SFTPConfig
 from .sftp_login import Login
@@ -104,10 +104,7 @@ class Pool:
 
     def _least_busy(self) -> Tree | None:
         if self._closed:
-            raise InvalidStateError(
-                "The storage is not connected: it was closed, or never opened. Use it inside "
-                "'async with', or take it from a container."
-            )
+            raise not_connected()
         best: Tree | None = None
         for one in self._connections:
             for tree in one.trees:

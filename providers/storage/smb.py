@@ -11,7 +11,6 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from datetime import datetime
 from typing import TypeVar, TypeVarTuple
 
-from ..registry.errors import InvalidStateError
 from ..registry.extras import import_extra
 from ..registry.provider import Call, operation
 from . import smb_messages as messages
@@ -24,7 +23,7 @@ from .base import (
     chunks_of,
     timestamp,
 )
-from .filesystem_threads import Threads
+from .errors import not_connected
 from .keys import check_prefix
 from .smb_config import SMBConfig
 from .smb_errors import explain
@@ -33,6 +32,7 @@ from .smb_link import Link
 from .smb_names import check_path
 from .smb_tree import SMBTree, info_of
 from .smb_walk import walk
+from .threads import Threads
 
 __all__ = ["SMBConfig", "SMBStorage"]
 
@@ -77,7 +77,7 @@ class SMBStorage(StorageProvider[SMBConfig]):
         for link in links:  # steps under way end now, and the server drops what they had open
             link.abort()
         for link in links:
-            threads.run(link.release).add_done_callback(lambda done: done.exception())
+            threads.start(link.release).add_done_callback(lambda done: done.exception())
         with contextlib.suppress(TimeoutError):  # one that still connects is a daemon
             async with asyncio.timeout(self.config.connect_timeout):
                 await threads.end()
@@ -89,28 +89,13 @@ class SMBStorage(StorageProvider[SMBConfig]):
     @property
     def _tree(self) -> SMBTree:
         if self._opened_tree is None:
-            raise self._closed()
+            raise not_connected()
         return self._opened_tree
 
-    def _closed(self) -> InvalidStateError:
-        return InvalidStateError(
-            "The storage is not connected: it was closed, or never opened. Use it inside "
-            "'async with', or take it from a container."
-        )
-
     async def _run(self, function: Callable[[*ArgsT], ResultT], *args: *ArgsT) -> ResultT:
-        """Run in a thread; a caller that is cancelled, once or again, waits for the step to end."""
         if self._threads is None:
-            raise self._closed()
-        step = self._threads.run(function, *args)
-        try:
-            return await asyncio.shield(step)
-        except asyncio.CancelledError:
-            while not step.done():
-                with contextlib.suppress(asyncio.CancelledError):
-                    await asyncio.wait([step])
-            step.exception()  # nobody else will ask for it
-            raise
+            raise not_connected()
+        return await self._threads.run(function, *args)
 
     # -- writing -------------------------------------------------------------------------
 
@@ -264,5 +249,5 @@ class SMBStorage(StorageProvider[SMBConfig]):
 def _abandon(threads: Threads, *links: Link) -> None:
     for link in links:
         link.abort()
-        threads.run(link.release)
+        threads.start(link.release)
     threads.abandon()

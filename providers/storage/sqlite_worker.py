@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from queue import Empty, SimpleQueue
 from typing import Any, TypeAlias, TypeVar
 
-from ..registry.errors import InvalidStateError
+from .errors import not_connected
 
 __all__ = ["Job", "SQLiteWorker"]
 
@@ -94,10 +94,7 @@ class SQLiteWorker:
             InvalidStateError: The worker is not started, or stopped.
         """
         if not self._accepts:
-            raise InvalidStateError(
-                "The storage is not connected: it was closed, or never opened. Use it inside "
-                "'async with', or take it from a container."
-            )
+            raise not_connected()
         future: asyncio.Future[T] = self._loop.create_future()
         self._queue.put((job, future))
         return future

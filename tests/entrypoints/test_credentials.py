@@ -120,7 +120,11 @@ def test_a_provider_is_added_listed_and_removed(cli: Run, folder: Path) -> None:
 
 
 def test_a_secret_in_an_argument_is_refused(cli: Run, folder: Path) -> None:
-    for argument in ("secret_key=canary", 'secret_key:="canary"'):
+    for argument in (
+        "secret_key=canary",
+        'secret_key:="canary"',
+        'options:={"secret_key": "canary"}',
+    ):
         result = cli(*S3, argument)
         assert result.exit_code == 2
         assert "secret_key is secret, and every user of this machine can see" in result.stderr
@@ -134,6 +138,7 @@ def test_a_secret_in_an_argument_is_refused(cli: Run, folder: Path) -> None:
         (("prefix",), "'prefix' is not of the form KEY=VALUE"),
         (("prefix:={",), "prefix: what follows := is no JSON"),
         (("bucket=other",), "bucket is given twice"),
+        (("type=s3",), "type is no setting here: give it as --type TYPE"),
         (("--secret-env", "secret_key=NONE"), "the environment has no variable NONE"),
         (("--secret-file", "secret_key=none"), "none cannot be read: No such file"),
         (("--secret-file", "secret_key=empty"), "secret_key: it is empty"),

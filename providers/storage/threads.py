@@ -1,4 +1,4 @@
-"""Threads for the system calls of a file system storage."""
+"""Threads for what blocks: the calls of a file system, or of a library."""
 
 from __future__ import annotations
 
@@ -35,10 +35,28 @@ class Threads:
         self._waking = False
         self._left = count
         self._ended: asyncio.Future[None] = self._loop.create_future()
-        for number in range(count):
-            threading.Thread(target=self._work, name=f"{name}-{number}", daemon=True).start()
+        self._threads = [
+            threading.Thread(target=self._work, name=f"{name}-{number}", daemon=True)
+            for number in range(count)
+        ]
+        for thread in self._threads:
+            thread.start()
 
-    def run(self, function: Callable[[*ArgsT], ResultT], *args: *ArgsT) -> asyncio.Future[ResultT]:
+    async def run(self, function: Callable[[*ArgsT], ResultT], *args: *ArgsT) -> ResultT:
+        """Return what ``function`` returns; who is cancelled waits for it to end nevertheless."""
+        step = self.start(function, *args)
+        try:
+            return await asyncio.shield(step)
+        except asyncio.CancelledError:
+            while not step.done():
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asyncio.wait([step])
+            step.exception()  # nobody else will ask for it
+            raise
+
+    def start(
+        self, function: Callable[[*ArgsT], ResultT], *args: *ArgsT
+    ) -> asyncio.Future[ResultT]:
         """Return a future of what ``function`` returns; it runs also if that is cancelled."""
         future: asyncio.Future[ResultT] = self._loop.create_future()
         self._steps.put((future, function, args))
@@ -53,6 +71,8 @@ class Threads:
         """End the threads, and wait until all steps they were given have ended."""
         self.abandon()
         await asyncio.shield(self._ended)
+        for thread in self._threads:  # which have nothing left to do but to be gone
+            thread.join()
 
     def _work(self) -> None:
         while (step := self._steps.get()) is not None:
