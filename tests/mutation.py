@@ -25,7 +25,7 @@ import threading
 import time
 import tomllib
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import CodeType, FrameType, FunctionType
@@ -49,6 +49,8 @@ TESTS = {
 LEFT_OUT = ("month", "grow", "memory", "imports", "interlock", "thousand", "hundred")
 """Words in the names of tests that measure, or repeat what others prove: slow, and no use here."""
 AT_ONCE = 2
+TRIES = 3
+"""How often a mutant that is known to survive is tried before it counts as noticed."""
 SECONDS = 10.0
 """What a test may take, and all of them, beyond three times the usual; then it hangs."""
 
@@ -292,9 +294,13 @@ class Runner:
     """A pytest plugin that runs the collected tests once for each mutant, in a process each."""
 
     def __init__(
-        self, wanted: Sequence[Mutant], tell: Callable[[Mutant, Outcome, str], None]
+        self,
+        wanted: Sequence[Mutant],
+        known: Collection[tuple[str, str, str]],
+        tell: Callable[[Mutant, Outcome, str], None],
     ) -> None:
         self.wanted = wanted
+        self.known = known
         self.tell = tell
         self.fault = ""
         self._first_failure = ""
@@ -320,6 +326,7 @@ class Runner:
             most = SECONDS + 3 * seconds[item.nodeid]
             item.add_marker(pytest.mark.timeout(most), append=False)
         waiting, running = list(reversed(self.wanted)), dict[Job, Mutant]()
+        tries: Counter[Mutant] = Counter()
         while waiting or running:
             while waiting and len(running) < AT_ONCE:
                 mutant = waiting.pop()
@@ -335,7 +342,12 @@ class Runner:
             for job in wait_for(list(running)):
                 without = "hung" if job.until <= time.monotonic() else "died"
                 outcome, test = job.end() or (without, "")
-                self.tell(running.pop(job), outcome, test)
+                mutant = running.pop(job)
+                tries[mutant] += 1
+                if outcome != "survived" and mutant.key in self.known and tries[mutant] < TRIES:
+                    waiting.append(mutant)  # a busy machine may have been noticed, not the mutant
+                else:
+                    self.tell(mutant, outcome, test)
         return True
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -411,7 +423,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if outcome != "survived" and mutant.key in known:
             faults.append(f"{test or 'a test'} notices, strike it in {ACCEPTED.name}: {mutant}")
 
-    runner, begun = Runner(wanted, tell), time.monotonic()
+    runner, begun = Runner(wanted, known.keys(), tell), time.monotonic()
     names = dict.fromkeys(name for module in modules for name in TESTS[module])
     files = [f"tests/{FOLDER}/test_{name}.py" for name in names]
     with tempfile.TemporaryDirectory() as room:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import random
 import tracemalloc
 from collections.abc import Callable
 from itertools import pairwise
@@ -65,7 +66,7 @@ def make(types: ProviderTypes, tmp_path: Path) -> Make:
                 health=health or HealthSettings(retries=0),
                 circuit_breaker=breaker or BreakerSettings(),
             ),
-            monitor=HealthMonitor(clock=clock),
+            monitor=HealthMonitor(clock=clock, chance=random.Random(0).random),
             clock=clock,
         )
 
