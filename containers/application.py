@@ -10,12 +10,13 @@ from dependency_injector import containers
 from dependency_injector import providers as di
 
 from ..providers import families
+from ..providers.ai.types import AI_TYPES
 from ..providers.catalogue import Catalogue
 from ..providers.data_sources.types import DATA_SOURCE_TYPES
+from ..providers.media.types import MEDIA_TYPES
 from ..providers.registry import (
     Events,
     HealthMonitor,
-    Provider,
     ProviderDiscovery,
     ProviderRegistry,
     ProviderTypes,
@@ -29,7 +30,11 @@ from .family import FamilyContainer
 from .selector import ProviderSelector
 
 if TYPE_CHECKING:
+    from ..providers.ai.base import AIProvider
     from ..providers.data_sources.base import DataSource
+    from ..providers.media.audio.base import AudioProvider
+    from ..providers.media.flashcards.base import FlashcardProvider
+    from ..providers.media.images.base import ImageProvider
     from ..providers.storage.base import StorageProvider
 
 __all__ = ["ApplicationContainer", "PurveyorContainer"]
@@ -38,7 +43,7 @@ Registries = Mapping[str, ProviderRegistry[Any]]
 
 
 def _types() -> ProviderTypes:
-    for row in (*STORAGE_TYPES, *DATA_SOURCE_TYPES):
+    for row in (*STORAGE_TYPES, *DATA_SOURCE_TYPES, *AI_TYPES, *MEDIA_TYPES):
         default_types.add(row)
     return default_types
 
@@ -116,10 +121,10 @@ class ApplicationContainer(containers.DeclarativeContainer):
 
     storage: ProviderSelector[StorageProvider[Any]] = storage_family.select
     data_sources: ProviderSelector[DataSource[Any]] = data_sources_family.select
-    ai: ProviderSelector[Provider[Any]] = ai_family.select
-    images: ProviderSelector[Provider[Any]] = images_family.select
-    audio: ProviderSelector[Provider[Any]] = audio_family.select
-    flashcards: ProviderSelector[Provider[Any]] = flashcards_family.select
+    ai: ProviderSelector[AIProvider[Any]] = ai_family.select
+    images: ProviderSelector[ImageProvider[Any]] = images_family.select
+    audio: ProviderSelector[AudioProvider[Any]] = audio_family.select
+    flashcards: ProviderSelector[FlashcardProvider[Any]] = flashcards_family.select
 
     registries: di.Provider[Registries] = di.Callable(
         _registries, storage, data_sources, ai, images, audio, flashcards

@@ -30,13 +30,14 @@ from .metadata import HealthStatus, Status
 from .outage import outage, reason_of
 from .provider import Composite, ProviderConfig, is_operation
 
-__all__ = ["Failover", "FailoverConfig", "answered_by"]
+__all__ = ["Failover", "FailoverConfig", "answered_by", "stand_in_waits"]
 
 logger = logging.getLogger(__name__)
 
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 
 _answered_by: ContextVar[str | None] = ContextVar("purveyor_answered_by", default=None)
+_stand_in_waits: ContextVar[bool] = ContextVar("purveyor_stand_in_waits", default=False)
 _END = object()
 
 
@@ -48,6 +49,15 @@ def answered_by() -> str | None:
     through; None: no member could answer. Of a stream it is told from the first item on.
     """
     return _answered_by.get()
+
+
+def stand_in_waits() -> bool:
+    """
+    Tell whether another member of a failover group will be asked, should this call fail.
+
+    Then nothing is to be tried again below it: there is one layer of retries, the group.
+    """
+    return _stand_in_waits.get()
 
 
 class FailoverConfig(ProviderConfig):

@@ -1,0 +1,1 @@
+"""Images, audio and flashcards: the families of media applications."""
