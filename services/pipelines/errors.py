@@ -54,7 +54,7 @@ class TableError(PipelineError):
             lines.append(f"and {len(self.faults) - SHOWN} more")
         super().__init__(
             "INVALID_TABLE",
-            f"{name}: " + ("\n  ".join(["", *lines]).lstrip(" ") if len(lines) > 1 else lines[0]),
+            "\n  ".join([f"{name}:", *lines]) if len(lines) > 1 else f"{name}: {lines[0]}",
             context={"faults": [str(fault) for fault in self.faults]},
         )
 

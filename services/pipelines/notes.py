@@ -23,12 +23,15 @@ _FIELDS: Mapping[Kind, Sequence[str]] = {
     "audio": ("audio", "sound", "pronunciation"),
 }
 _COLUMNS: Mapping[Kind, str] = {"image": "image_prompt", "audio": "word"}
+_NAMES: Mapping[Kind, str] = {"image": "pictures", "audio": "sounds"}
 
 
 @dataclass(frozen=True, slots=True)
 class CardOptions:
     """
     How a table becomes notes.
+
+    Columns and fields may be named in upper or lower case.
 
     Args:
         deck: Where they go; the provider's own when not given.
@@ -102,6 +105,8 @@ class _Plan:
         self._options = options
         self._faults: list[TableFault] = []
         self._fields = {one: name for one in table.columns if (name := self._field(one))}
+        self._language = self._column(options.language_column)
+        self._tags = self._column(options.tags_column)
         self._images = self._media("image", options.images)
         self._sounds = self._media("audio", options.sounds)
         self._check_columns()
@@ -115,22 +120,22 @@ class _Plan:
 
     def _field(self, column: str) -> str | None:
         """Return the field that a column, or a user, means."""
-        if column in self._type.fields:
-            return column
-        alike = [name for name in self._type.fields if name.casefold() == column.casefold()]
-        return alike[0] if len(alike) == 1 else None
+        return _alike(column, self._type.fields)
+
+    def _column(self, name: str) -> str | None:
+        """Return the column that an option means."""
+        return _alike(name, self._table.columns)
 
     def _media(self, kind: Kind, given: Mapping[str, str | None] | None) -> dict[str, str]:
         """Return which columns are for pictures, or for sounds, and the field of each."""
-        columns = self._table.columns
         if given is None:
-            has_language = self._options.language or self._options.language_column in columns
-            wanted = kind == "image" or has_language
-            given = {_COLUMNS[kind]: None} if wanted and _COLUMNS[kind] in columns else {}
+            wanted = kind == "image" or self._options.language or self._language
+            given = {_COLUMNS[kind]: None} if wanted and self._column(_COLUMNS[kind]) else {}
         found: dict[str, str] = {}
-        for column, name in given.items():
-            if column not in columns:
-                self._fault(f"there is no such column to make {kind}s of.", column)
+        for wish, name in given.items():
+            column = self._column(wish)
+            if column is None:
+                self._fault(f"there is no such column, of which {_NAMES[kind]} are made.", wish)
                 continue
             target = self._usual_field(kind) if name is None else self._field(name)
             if target is None:
@@ -147,11 +152,11 @@ class _Plan:
 
     def _check_columns(self) -> None:
         options, columns = self._options, self._table.columns
-        special = {options.tags_column, options.language_column, *_COLUMNS.values()}
-        special |= {*self._images, *self._sounds}
+        usual = (*_COLUMNS.values(), options.language_column, options.tags_column)
+        special = {column for name in usual if (column := self._column(name))}
         for column in columns:
-            if column not in self._fields and column not in special:
-                near = nearest_first(column, [*self._type.fields, *sorted(special)])
+            if column not in {*self._fields, *self._images, *self._sounds, *special}:
+                near = nearest_first(column, [*self._type.fields, *usual])
                 self._fault(
                     f"the note type {self._type.name!r} has no such field, and no option names "
                     f"the column. There are: {', '.join(near)}.",
@@ -165,7 +170,7 @@ class _Plan:
                 f"there is no column {self._type.fields[0]!r}, the field that tells notes of the "
                 f"type {self._type.name!r} apart."
             )
-        if self._sounds and not options.language and options.language_column not in columns:
+        if self._sounds and not options.language and self._language is None:
             self._fault("there is no column for the language of words, and no language is given.")
         self._raise_faults()
 
@@ -190,15 +195,15 @@ class _Plan:
                 media.append(PlannedMedia("image", target, job))
         for column, target in self._sounds.items():
             if word := row.cells[column].strip():
-                given = row.cells.get(options.language_column, "").strip()
+                given = row.cells.get(self._language or "", "").strip()
                 language = given or options.language or ""
                 if not language:
-                    self._fault("is empty: which language?", options.language_column, row.line)
+                    self._fault("is empty: which language?", self._language or "", row.line)
                 job = PronunciationJob(
                     f"{row.line}:{column}", word, language, provider=options.audio_provider
                 )
                 media.append(PlannedMedia("audio", target, job))
-        tags = row.cells.get(options.tags_column, "").split()
+        tags = row.cells.get(self._tags or "", "").split()
         return PlannedNote(row.line, Note(fields, tags), media, first)
 
     def _html(self, text: str) -> str:
@@ -214,3 +219,11 @@ class _Plan:
     def _raise_faults(self) -> None:
         if self._faults:
             raise TableError(self._table.name, self._faults)
+
+
+def _alike(name: str, names: Sequence[str]) -> str | None:
+    """Return the one of ``names`` that is meant: the same, or but for upper and lower case."""
+    if name in names:
+        return name
+    alike = [one for one in names if one.casefold() == name.casefold()]
+    return alike[0] if len(alike) == 1 else None
