@@ -258,7 +258,7 @@ class TestKeeping:
 
         assert outcomes(first) == ["made", "made", "kept"]
         assert outcomes(again) == ["kept", "kept", "made"]
-        assert world.prompts == ["fox", "hen", "cat"]
+        assert sorted(world.prompts) == ["cat", "fox", "hen"]
         assert (first.cost, again.cost) == (Decimal("0.50"), Decimal("0.25"))
         assert first.items[0].product == first.items[2].product == again.items[1].product
 
@@ -460,8 +460,6 @@ class TestCosts:
     ) -> None:
         async with Pipeline("cards", container).batch(max_cost=Decimal("0.50")) as batch:
             assert [one.outcome for one in await batch.run(pictures("1"))] == ["made"]
-            assert [one.outcome for one in await batch.run(pictures("2", "3"))] == [
-                "made",
-                "not_done",
-            ]
+            later = await batch.run(pictures("2", "3"))
+            assert sorted(one.outcome for one in later) == ["made", "not_done"]
             assert batch.spent == Decimal("0.50")
