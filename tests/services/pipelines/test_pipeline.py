@@ -441,10 +441,11 @@ class TestCosts:
         )
         pipeline = Pipeline("cards", container)
         result = await pipeline.run(pictures(*"123"), max_cost=Decimal(9))
-        assert outcomes(result) == ["made", "not_done", "not_done"]
-        assert result.items[1].code == "COST_UNKNOWN"
+        assert sorted(outcomes(result)) == ["made", "not_done", "not_done"]
+        assert {item.code for item in result.items} == {"", "COST_UNKNOWN"}
         assert (result.cost, result.unknown) == (Decimal(0), 1)
-        assert outcomes(await pipeline.run(pictures(*"123"))) == ["kept", "made", "made"]
+        again = await pipeline.run(pictures(*"123"))
+        assert sorted(outcomes(again)) == ["kept", "made", "made"]
 
     async def test_a_limit_of_nothing_gives_what_is_kept(
         self, container: ApplicationContainer, world: World
