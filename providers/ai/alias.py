@@ -9,7 +9,7 @@ from typing import Annotated, Any, Unpack, cast
 from pydantic import Field
 
 from ...settings.branches import Count, Factor
-from ..registry.errors import RegistryError
+from ..registry.errors import InvalidConfigError, NotFoundError, RegistryError
 from ..registry.metadata import HealthStatus
 from ..registry.provider import Composite, ProviderConfig, operation
 from .base import AIProvider
@@ -100,7 +100,16 @@ class AliasAI(Composite[AliasConfig], AIProvider[AliasConfig]):
 
     @property
     def _provider(self) -> AIProvider[Any]:
-        return self.member(self.config.provider)
+        try:
+            return self.member(self.config.provider)
+        except NotFoundError as error:
+            origin = f" ({self._siblings.info(self._name).origin})" if self._siblings else ""
+            raise InvalidConfigError(
+                f"Configuration invalid: alias {self._name!r}{origin} names a provider that is "
+                f"not there. {error.message}",
+                self._name,
+                error.context,
+            ) from None
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.config.provider}:{self.config.model}>"
