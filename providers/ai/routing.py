@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any
@@ -52,7 +53,8 @@ def best_of(
     Return the name of the best provider for a purpose; asks nobody.
 
     That is the one with the highest priority; of several, the cheapest; of those, the first by
-    name. One that is known to be down comes after all others.
+    name, aliases last. One that is known to be down comes after all others. An alias that is
+    given no priority has its provider's.
 
     Args:
         registry: The AI providers.
@@ -65,7 +67,7 @@ def best_of(
     """
     wanted = capability_set(capabilities)
     limit = None if max_cost is None else Decimal(str(max_cost))
-    fit: list[tuple[bool, int, Decimal, str]] = []
+    fit: list[tuple[bool, int, Decimal, bool, str]] = []
     reasons: dict[str, str] = {}
     for name in registry.names():
         try:
@@ -80,7 +82,8 @@ def best_of(
         else:
             cost = Decimal("Infinity") if price is None else price.output
             down = bool(why_not_yet(name, provider, registry))
-            fit.append((down, -info.priority, cost, name))
+            is_alias = isinstance(registry.config(name), AliasConfig)
+            fit.append((down, -_priority_of(registry, name), cost, is_alias, name))
     if fit:
         return min(fit)[-1]
     purpose = ", ".join(sorted(wanted)) or "anything"
@@ -93,12 +96,20 @@ def best_of(
     )
 
 
+def _priority_of(registry: ProviderRegistry[Any], name: str) -> int:
+    settings, config = registry.settings(name), registry.config(name)
+    if isinstance(config, AliasConfig) and "priority" not in settings.model_fields_set:
+        with contextlib.suppress(RegistryError):
+            return _priority_of(registry, config.provider)
+    return settings.priority
+
+
 def _why_not(missing: frozenset[str], price: Price | None, limit: Decimal | None) -> str:
     faults: list[str] = []
     if missing:
         faults.append(f"lacks {', '.join(sorted(missing))}")
     if limit is not None and price is None:
-        faults.append("has no price for its model in its prices")
+        faults.append("its model has no price in its prices")
     elif limit is not None and price is not None and price.output > limit:
-        faults.append(f"costs {price.output}")
+        faults.append(f"a million tokens cost {price.output}")
     return "; ".join(faults)

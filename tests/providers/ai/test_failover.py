@@ -316,7 +316,7 @@ async def test_nothing_of_it_is_left_with_the_caller_or_in_the_rest_of_a_stream(
 
     async def stream(request: Request) -> AsyncIterator[Chunk]:
         for number in range(2):
-            seen += [stand_in_waits()]
+            seen.append(stand_in_waits())
             yield Chunk(str(number))
 
     monkeypatch.setattr(parrot(registry, "first"), "_stream", stream)
