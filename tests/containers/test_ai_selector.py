@@ -25,7 +25,11 @@ PRICES = {
 
 def made(tmp_path: Path, *, aliases: dict[str, str] | None = None, **providers: Any) -> Any:
     """Return a container with the AI providers given."""
-    settings = Settings(home=tmp_path, ai={"providers": providers, "aliases": aliases or {}})
+    settings = Settings(
+        home=tmp_path,
+        ai={"providers": providers, "aliases": aliases or {}},
+        registry={"health": {"retries": 0, "monitor": False}},
+    )
     return ApplicationContainer(settings=settings, types=parrot_types())
 
 
