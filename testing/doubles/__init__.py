@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from .ai import AIDouble, Called, Heard, Reply
 from .base import Asked, Double, Fault
+from .openai import OpenAIDouble
 
-__all__ = ["Asked", "Double", "Fault"]
+__all__ = ["AIDouble", "Asked", "Called", "Double", "Fault", "Heard", "OpenAIDouble", "Reply"]
