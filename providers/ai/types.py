@@ -9,6 +9,18 @@ __all__ = ["AI_TYPES"]
 AI_TYPES: tuple[ProviderType, ...] = (
     ProviderType(
         family="ai",
+        name="anthropic",
+        path="purveyor.providers.ai.anthropic:AnthropicProvider",
+        description="The Claude models of Anthropic",
+        capabilities=frozenset(
+            {"streaming", "tools", "json-schema", "vision", "token-counting", "remote"}
+        ),
+        extra="anthropic",
+        display_name="Anthropic",
+        well_known={"api_key": "ANTHROPIC_API_KEY", "base_url": "ANTHROPIC_BASE_URL"},
+    ),
+    ProviderType(
+        family="ai",
         name="openai",
         path="purveyor.providers.ai.openai:OpenAIProvider",
         description="Models of OpenAI, or of any service that speaks its protocol",
