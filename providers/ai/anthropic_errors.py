@@ -11,6 +11,7 @@ from ..web.transport import Answer
 from .errors import (
     AccessDeniedError,
     AuthenticationError,
+    BadResponseError,
     ContentRefusedError,
     ContextTooLongError,
     InvalidRequestError,
@@ -64,10 +65,17 @@ PHRASES: tuple[tuple[str, type[ServiceError], str], ...] = (
 
 def explain(answer: Answer) -> ServiceError:
     """Return the error of an answer whose status is not a good one."""
-    return error_of(answer.status, answer.headers, answer.object())
+    body = answer.object()
+    if answer.status == 404 and not body:
+        return BadResponseError(
+            "There is no Messages interface at base_url (404); base_url ends before /v1."
+        )
+    return error_of(answer.status, answer.headers, body, answer.media_type or "an empty body")
 
 
-def error_of(status: int, headers: Mapping[str, str], body: Mapping[str, Any]) -> ServiceError:
+def error_of(
+    status: int, headers: Mapping[str, str], body: Mapping[str, Any], form: str = ""
+) -> ServiceError:
     """
     Return the error that the service tells of.
 
@@ -75,23 +83,22 @@ def error_of(status: int, headers: Mapping[str, str], body: Mapping[str, Any]) -
         status: Of HTTP; 200 for an error in a stream.
         headers: Found whatever their case.
         body: The object ``{"type": "error", "error": {"type", "message"}, "request_id"}``.
+        form: What was sent, for a message where it was no such object.
     """
     error = _object(body.get("error"))
     kind = str(error.get("type") or STATUS_TYPES.get(status, ""))
-    said = str(error.get("message") or "").strip()[:1000]
-    made, remedy = _class_of(status, kind, said.lower(), _code_of(error))
-    context = {
-        "type": kind,
-        "error_code": _code_of(error),
-        "request_id": str(body.get("request_id") or headers.get("request-id", "")),
-    }
-    told = {name: value for name, value in context.items() if value}
+    code = str(_object(error.get("details")).get("error_code") or "")
+    message = str(error.get("message") or "").strip()[:1000]
+    made, remedy = _class_of(status, kind, message.lower(), code)
+    request_id = str(body.get("request_id") or headers.get("request-id", ""))
+    context = {"type": kind, "error_code": code, "request_id": request_id}
+    context = {name: value for name, value in context.items() if value}
     what = f"answered {status}" if status >= 400 else "broke off the stream"
-    message = f"Anthropic {what} ({kind or 'it does not say why'}){': ' if said else ''}"
-    message = f"{message}{said.rstrip('.')}. {remedy}"
+    said = f": {message.rstrip('.')}" if message else f", with {form}" if form else ""
+    told = f"Anthropic {what}{f' ({kind})' if kind else ''}{said}. {remedy}"
     if issubclass(made, (RateLimitedError, OverloadedError, QuotaExhaustedError)):
-        return made(message, context=told, retry_after=_wait(headers))
-    return made(message, context=told)
+        return made(told, context=context, retry_after=_wait(headers))
+    return made(told, context=context)
 
 
 def _class_of(status: int, kind: str, said: str, code: str) -> tuple[type[ServiceError], str]:
@@ -110,10 +117,6 @@ def _class_of(status: int, kind: str, said: str, code: str) -> tuple[type[Servic
     if 400 <= status < 500:
         return REMEDIES["invalid_request_error"]
     return ServiceError, "Ask again."
-
-
-def _code_of(error: Mapping[str, Any]) -> str:
-    return str(_object(error.get("details")).get("error_code") or "")
 
 
 def _object(found: Any) -> Mapping[str, Any]:
