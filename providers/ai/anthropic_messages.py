@@ -296,10 +296,10 @@ def _completion(
         model=message["model"],
         finish_reason=reason,
         usage=_usage(message.get("usage") or {}),
-        tool_calls=[
+        tool_calls=tuple(
             _call(*call, reason, cut_off=cut_off and number == len(calls))
             for number, call in enumerate(calls, 1)
-        ],
+        ),
         id=message.get("id") or "",
     )
 

@@ -327,7 +327,7 @@ async def test_events_nobody_knows_are_skipped(
     answer = (await read(provider.stream("Hi")))[-1].completion
     assert answer is not None
     assert answer.text == "one two"
-    assert answer.tool_calls == [ToolCall("call_1", "look", {"at": 1})]
+    assert answer.tool_calls == (ToolCall("call_1", "look", {"at": 1}),)
 
 
 async def test_an_event_that_is_no_json(

@@ -74,7 +74,7 @@ async def test_bodies_and_answers_are_those_of_the_transport(
         )
         answer = await one.complete("Hi", system="s", stop=["x"], tools=[TOOL])
         assert answer.text == "So."
-        assert answer.tool_calls == [ToolCall("call_1", "look", {"at": "it"})]
+        assert answer.tool_calls == (ToolCall("call_1", "look", {"at": "it"}),)
         assert (await one.complete("Where?", schema=City)).data == City(name="Bonn")
         assert [model.id for model in await one.models()] == ["model-a", "model-b"]
         assert await one.count_tokens("Hi") > 0

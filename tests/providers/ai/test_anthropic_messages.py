@@ -215,7 +215,7 @@ def test_an_answer_is_its_texts_and_its_calls() -> None:
         said(thought, text("It "), text("rains."), call(x=1), stop_reason="tool_use")
     )
     assert (answer.text, answer.model, answer.id) == ("It rains.", "claude-x-1", "msg_1")
-    assert answer.tool_calls == [ToolCall("t1", "weather", {"x": 1})]
+    assert answer.tool_calls == (ToolCall("t1", "weather", {"x": 1}),)
     assert answer.finish_reason is FinishReason.TOOL_CALLS
 
 
@@ -322,14 +322,14 @@ def test_a_stream_says_what_the_whole_answer_says() -> None:
     assert [piece for piece in texts if piece] == ["It ", "rains."]
     answer = reducer.completion()
     assert (answer.text, answer.model, answer.id) == ("It rains.", "claude-x-1", "msg_1")
-    assert answer.tool_calls == [ToolCall("t1", "weather", {"x": 1})]
+    assert answer.tool_calls == (ToolCall("t1", "weather", {"x": 1}),)
     assert answer.finish_reason is FinishReason.TOOL_CALLS
     assert answer.usage == Usage(8, 9, 2)
 
 
 def test_a_call_without_arguments_has_none() -> None:
     answer = reduced(START, begun(1, call()), *written(""), end("tool_use"), STOP).completion()
-    assert answer.tool_calls == [ToolCall("t1", "weather", {})]
+    assert answer.tool_calls == (ToolCall("t1", "weather", {}),)
 
 
 def test_a_stream_without_its_end_is_interrupted() -> None:
