@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field
 
-from ..registry.errors import InvalidStateError
+from ..registry.errors import InvalidStateError, UnsupportedCapabilityError
 from ..registry.provider import operation
 from ..registry.redaction import MASK
 from ..web.transport import Answer, Transport
@@ -101,12 +101,23 @@ class AnthropicProvider(AIProvider[AnthropicConfig]):
             await wire.close()
 
     async def check_health(self) -> None:
-        """List one model, which is free; raises what went wrong."""
-        await self._connected().get(MODELS, limit=1)
+        """List one model, which is free; a client that cannot is asked nothing."""
+        if self._has_models:
+            await self._connected().get(MODELS, limit=1)
 
     @operation
     async def models(self) -> Sequence[ModelInfo]:
-        """Return the models the service has for this key, the newest first."""
+        """
+        Return the models the service has for this key, the newest first.
+
+        Raises:
+            UnsupportedCapabilityError: It goes through a client that has no such list.
+        """
+        if not self._has_models:
+            raise UnsupportedCapabilityError(
+                "The client this provider goes through has no list of models: see the service's "
+                "own documentation."
+            )
         found: list[ModelInfo] = []
         after: dict[str, str] = {}
         while True:
@@ -148,6 +159,10 @@ class AnthropicProvider(AIProvider[AnthropicConfig]):
                 "take it from a container."
             )
         return self._wire
+
+    @property
+    def _has_models(self) -> bool:
+        return self._calls is None or MODELS in self._calls
 
     @property
     def _key(self) -> str:

@@ -13,6 +13,7 @@ from purveyor.providers.ai.anthropic import AnthropicConfig, AnthropicProvider
 from purveyor.providers.ai.errors import (
     AuthenticationError,
     BadResponseError,
+    InvalidRequestError,
     ModelNotFoundError,
     OverloadedError,
     RateLimitedError,
@@ -20,6 +21,7 @@ from purveyor.providers.ai.errors import (
     ServiceError,
     StreamInterruptedError,
 )
+from purveyor.providers.registry import UnsupportedCapabilityError
 from purveyor.testing.doubles import AnthropicDouble, AnthropicReply, Called, Fault, Reply
 
 
@@ -155,3 +157,17 @@ async def test_an_event_of_a_clients_stream_that_is_no_json(
     double.reply(AnthropicReply(events=[b"event: message_start\ndata: {\n\n"]))
     with pytest.raises(BadResponseError):
         await read(provider.stream("Hi"))
+
+
+async def test_a_client_that_lists_no_models_is_asked_none(double: AnthropicDouble) -> None:
+    client = anthropic.AsyncAnthropicBedrock(
+        aws_region="eu-west-1", aws_access_key="k", aws_secret_key="s", base_url=double.url
+    )
+    config = AnthropicConfig(model="model-a")
+    async with client, AnthropicProvider.from_client(client, config) as provider:
+        await provider.check_health()
+        with pytest.raises(UnsupportedCapabilityError, match="no list of models"):
+            await provider.models()
+        with pytest.raises(InvalidRequestError, match="not supported in Bedrock"):
+            await provider.count_tokens("Hi")
+    assert double.requests == []
