@@ -242,7 +242,7 @@ class Transport:
                     if 200 <= response.status < 300:
                         yield response
                         return
-                    failure, sent = await self._refusal(response), False
+                    failure, sent = await self._refusal(response), True
             if (wait := self._wait(failure, attempt, method, sent=sent)) is None:
                 try:
                     raise failure

@@ -3,7 +3,19 @@
 from __future__ import annotations
 
 from .ai import AIDouble, Called, Heard, Reply
+from .anthropic import AnthropicDouble, AnthropicReply
 from .base import Asked, Double, Fault
 from .openai import OpenAIDouble
 
-__all__ = ["AIDouble", "Asked", "Called", "Double", "Fault", "Heard", "OpenAIDouble", "Reply"]
+__all__ = [
+    "AIDouble",
+    "AnthropicDouble",
+    "AnthropicReply",
+    "Asked",
+    "Called",
+    "Double",
+    "Fault",
+    "Heard",
+    "OpenAIDouble",
+    "Reply",
+]

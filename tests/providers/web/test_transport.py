@@ -54,6 +54,8 @@ def explain(answer: Answer) -> ServiceError:
     wait = retry_after(answer.headers)
     if answer.status == 429:
         return RateLimitedError("too many", retry_after=wait)
+    if answer.status == 504:
+        return ServiceTimeoutError("late")
     if answer.status >= 500:
         return OverloadedError("no", retry_after=wait)
     return ServiceError(f"{answer.status}")
@@ -123,8 +125,20 @@ async def test_retries_are_bounded(transport: Transport, double: Echo) -> None:
 
 @pytest.mark.parametrize(
     "fault",
-    [Fault(500), Fault(429, {"Retry-After": "31"}), Fault(400), Fault(hang_up=True)],
-    ids=["it may have been done", "the wait is the caller's", "a mistake", "it was sent"],
+    [
+        Fault(500),
+        Fault(504),
+        Fault(429, {"Retry-After": "31"}),
+        Fault(400),
+        Fault(hang_up=True),
+    ],
+    ids=[
+        "it may have been done",
+        "or is being done",
+        "the wait is the caller's",
+        "a mistake",
+        "it was sent",
+    ],
 )
 async def test_what_may_have_been_done_is_not_sent_again(
     transport: Transport, double: Echo, pauses: list[float], fault: Fault
