@@ -27,6 +27,7 @@ FAMILIES = (STORAGE, DATA_SOURCES, AI, IMAGES, AUDIO, FLASHCARDS)
 _FAILOVER_CLASSES = {
     "storage": "purveyor.providers.storage.failover:FailoverStorage",
     "data_sources": "purveyor.providers.data_sources.failover:FailoverSource",
+    "images": "purveyor.providers.media.images.failover:FailoverImages",
 }
 
 FAILOVER_TYPES = tuple(

@@ -3,5 +3,8 @@
 from __future__ import annotations
 
 from .base import Asked, Double, Fault
+from .openai_images import OpenAIImagesDouble
+from .pictures import picture
+from .runware import RunwareDouble
 
-__all__ = ["Asked", "Double", "Fault"]
+__all__ = ["Asked", "Double", "Fault", "OpenAIImagesDouble", "RunwareDouble", "picture"]
