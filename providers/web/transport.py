@@ -232,12 +232,13 @@ class Transport:
     ) -> AsyncGenerator[aiohttp.ClientResponse, None]:
         data = None if body is None else json.dumps(body, ensure_ascii=False).encode()
         for attempt in itertools.count(1):
+            sends = {**self._headers(), **(JSON if data else {}), **(headers or {})}
             try:
                 response = await self._session.request(
                     method,
                     self._url(self._config.base_url + path, encoded=True),
                     data=data,
-                    headers={**self._headers(), **(JSON if data else {}), **(headers or {})},
+                    headers=sends,
                     timeout=timeout,
                     allow_redirects=False,  # a key is shown to nobody else
                 )

@@ -18,9 +18,11 @@ pytest.register_assert_rewrite(
         f"{__name__}.data_sources_{rules}"
         for rules in ("case", "fetching", "looking", "robustness")
     ),
+    *(f"{__name__}.images_{rules}" for rules in ("case", "making", "robustness")),
 )
 
 from .data_sources import DataSourceConformance  # noqa: E402 - see above
+from .images import ImageConformance  # noqa: E402 - see above
 from .storage import StorageConformance  # noqa: E402 - see above
 
-__all__ = ["DataSourceConformance", "StorageConformance"]
+__all__ = ["DataSourceConformance", "ImageConformance", "StorageConformance"]

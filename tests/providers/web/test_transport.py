@@ -13,6 +13,7 @@ from aiohttp import web
 from purveyor.providers.web.config import WebConfig
 from purveyor.providers.web.errors import (
     ApplicationNotRunningError,
+    AuthenticationError,
     BadResponseError,
     OverloadedError,
     RateLimitedError,
@@ -98,6 +99,19 @@ async def test_json_goes_and_comes(transport: Transport, double: Echo) -> None:
     asked = double.last
     assert (asked.headers["X-Key"], asked.headers["X-More"]) == ("k", "m")
     assert asked.headers["Content-Type"] == "application/json"
+
+
+async def test_headers_that_cannot_be_made_are_no_lost_connection(double: Echo) -> None:
+    def no_key() -> dict[str, str]:
+        raise AuthenticationError("no key")
+
+    transport = Transport(
+        WebConfig(base_url=double.url), headers=no_key, explain=explain, extra="openai"
+    )
+    with pytest.raises(AuthenticationError, match="no key"):
+        await transport.json("GET", "/echo")
+    assert double.requests == []
+    await transport.close()
 
 
 async def test_events_come_one_by_one(transport: Transport) -> None:
