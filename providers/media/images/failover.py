@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...registry.failover import Failover, FailoverConfig
+from ...registry.failover import FailoverConfig
+from ...web.failover import FailoverService
 from .base import ImageProvider
 from .errors import ImageNotWrittenError, IncompleteImagesError
 
 __all__ = ["FailoverImages"]
 
 
-class FailoverImages(Failover, ImageProvider[FailoverConfig]):
+class FailoverImages(FailoverService, ImageProvider[FailoverConfig]):
     """
-    Services of images that stand in for each other; see :class:`Failover`.
+    Services of images that stand in for each other; see :class:`FailoverService`.
 
     A call's options go to whichever member is asked, so leave what only one of them understands,
     its model's name above all, to the members' own settings. Pictures that came are not made

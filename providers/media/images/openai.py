@@ -6,12 +6,12 @@ import re
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 from pydantic import Field
 
-from ...web.config import is_local
 from ...web.errors import AccessDeniedError, BadResponseError, InvalidRequestError, ServiceError
-from ...web.openai import openai_error
+from ...web.openai import explain
 from ...web.transport import Answer
 from .config import ImageConfig
 from .remote import Outcome, RemoteImages, as_object, as_objects
@@ -19,6 +19,7 @@ from .request import ImageRequest, parse_size
 
 __all__ = ["OpenAIImageConfig", "OpenAIImages"]
 
+OWN_HOST = "api.openai.com"
 LONGEST_PROMPT = 32_000
 AUTO = "auto"
 OWN_FIELDS = frozenset(
@@ -31,10 +32,15 @@ class OpenAIImageConfig(ImageConfig):
     """Where OpenAI's interface is, and what is asked for where a call does not say."""
 
     base_url: str = Field(
-        default="https://api.openai.com/v1",
+        default=f"https://{OWN_HOST}/v1",
         description="Address of the service, up to the paths of its interface.",
     )
-    organization: str | None = Field(default=None, description="Who pays, of several.")
+    organization: str | None = Field(
+        default=None, description="The organization that pays, where a key has several."
+    )
+    project: str | None = Field(
+        default=None, description="The project that pays, where a key has several."
+    )
 
 
 class _Known(NamedTuple):
@@ -150,16 +156,18 @@ class OpenAIImages(RemoteImages[OpenAIImageConfig]):
         return None if cost is None else cost / count
 
     def _explain(self, answer: Answer) -> ServiceError:
-        return openai_error(answer)
+        return explain(answer)
 
     def _headers(self) -> Mapping[str, str]:
         config = self.config
-        # A server of one's own may want no key.
-        needs_key = config.api_key is not None or not is_local(config.base_url)
-        headers = dict(super()._headers()) if needs_key else {}
-        if config.organization is not None:
-            headers["OpenAI-Organization"] = config.organization
-        return headers
+        # Another server than OpenAI's may want no key.
+        needs_key = config.api_key is not None or urlsplit(config.base_url).hostname == OWN_HOST
+        given = {
+            **(super()._headers() if needs_key else {}),
+            "OpenAI-Organization": config.organization,
+            "OpenAI-Project": config.project,
+        }
+        return {name: value for name, value in given.items() if value}
 
 
 def _no_address(item: Mapping[str, Any]) -> BadResponseError | None:
