@@ -6,6 +6,9 @@ from .ai import AIDouble, Called, Heard, Reply
 from .anthropic import AnthropicDouble, AnthropicReply
 from .base import Asked, Double, Fault
 from .openai import OpenAIDouble
+from .openai_images import OpenAIImagesDouble
+from .pictures import picture
+from .runware import RunwareDouble
 
 __all__ = [
     "AIDouble",
@@ -17,5 +20,8 @@ __all__ = [
     "Fault",
     "Heard",
     "OpenAIDouble",
+    "OpenAIImagesDouble",
     "Reply",
+    "RunwareDouble",
+    "picture",
 ]

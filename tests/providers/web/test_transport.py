@@ -13,6 +13,7 @@ from aiohttp import web
 from purveyor.providers.web.config import WebConfig
 from purveyor.providers.web.errors import (
     ApplicationNotRunningError,
+    AuthenticationError,
     BadResponseError,
     OverloadedError,
     RateLimitedError,
@@ -55,7 +56,7 @@ def explain(answer: Answer) -> ServiceError:
     if answer.status == 429:
         return RateLimitedError("too many", retry_after=wait)
     if answer.status == 504:
-        return ServiceTimeoutError("late")
+        return ServiceTimeoutError("gave up")
     if answer.status >= 500:
         return OverloadedError("no", retry_after=wait)
     return ServiceError(f"{answer.status}")
@@ -100,6 +101,19 @@ async def test_json_goes_and_comes(transport: Transport, double: Echo) -> None:
     assert asked.headers["Content-Type"] == "application/json"
 
 
+async def test_headers_that_cannot_be_made_are_no_lost_connection(double: Echo) -> None:
+    def no_key() -> dict[str, str]:
+        raise AuthenticationError("no key")
+
+    transport = Transport(
+        WebConfig(base_url=double.url), headers=no_key, explain=explain, extra="openai"
+    )
+    with pytest.raises(AuthenticationError, match="no key"):
+        await transport.json("GET", "/echo")
+    assert double.requests == []
+    await transport.close()
+
+
 async def test_events_come_one_by_one(transport: Transport) -> None:
     assert [event.data async for event in transport.events("/events", {})] == list("01234")
 
@@ -134,7 +148,7 @@ async def test_retries_are_bounded(transport: Transport, double: Echo) -> None:
     ],
     ids=[
         "it may have been done",
-        "or is being done",
+        "a gateway gave up, not the service",
         "the wait is the caller's",
         "a mistake",
         "it was sent",
@@ -154,6 +168,14 @@ async def test_what_changes_nothing_is_sent_again(
 ) -> None:
     double.fail(Fault(500), Fault(502))
     assert await transport.json("GET", "/echo") == {"said": ""}
+    assert len(pauses) == 2
+
+
+async def test_what_is_said_to_change_nothing_is_sent_again(
+    transport: Transport, double: Echo, pauses: list[float]
+) -> None:
+    double.fail(Fault(500), Fault(hang_up=True))
+    assert await transport.json("POST", "/echo", repeatable=True) == {"said": ""}
     assert len(pauses) == 2
 
 
