@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .anki import AnkiDouble, HeldNote
 from .base import Asked, Double, Fault
 
-__all__ = ["Asked", "Double", "Fault"]
+__all__ = ["AnkiDouble", "Asked", "Double", "Fault", "HeldNote"]
