@@ -118,7 +118,8 @@ class Adding:
     async def _add(self, drafts: Sequence[Draft]) -> None:
         for draft in drafts:
             _check(draft)
-        new, present = await self._told_apart([one for one in drafts if one.result is None])
+        first, again = self._each_once([one for one in drafts if one.result is None])
+        new, present = await self._told_apart(first)
         kept = [*new, *(present if self._duplicates == "update" else ())]
         for draft in kept:
             await self._keep_media(draft)
@@ -126,7 +127,7 @@ class Adding:
         added: list[Draft] = []
         for draft, answer in await self._answers(new, "addNote", lambda one: {"note": one}):
             if isinstance(answer, DuplicateNoteError):
-                present.append(draft)  # of another one in this group, or added just now
+                present.append(draft)  # by somebody else, just now
             elif isinstance(answer, int):
                 draft.result = NoteResult(NoteOutcome.ADDED, answer)
                 added.append(draft)
@@ -136,6 +137,18 @@ class Adding:
         present = [draft for draft in present if draft.result is None]
         order = {id(draft): place for place, draft in enumerate(drafts)}
         await self._settle(sorted(present, key=lambda draft: order[id(draft)]))
+        if again:
+            await self._add(again)
+
+    def _each_once(self, drafts: Sequence[Draft]) -> tuple[list[Draft], list[Draft]]:
+        """Return the first draft with each first field, and the others."""
+        first: dict[tuple[str, str], Draft] = {}
+        again = [
+            draft
+            for draft in drafts
+            if first.setdefault((draft.note_type, self._first(draft)), draft) is not draft
+        ]
+        return list(first.values()), again
 
     async def _told_apart(self, drafts: Sequence[Draft]) -> tuple[list[Draft], list[Draft]]:
         """Return those that can be added, and those that are there; what else there is fails."""

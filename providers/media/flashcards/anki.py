@@ -219,9 +219,15 @@ class Anki(FlashcardProvider[AnkiConfig]):
             await asyncio.shield(asyncio.to_thread(os.unlink, path))
 
     async def _stored(self, name: str, **source: Any) -> str:
-        stored = await self._anki.call(
-            "storeMediaFile", filename=name, deleteExisting=False, **source
-        )
+        try:
+            stored = await self._anki.call(
+                "storeMediaFile", filename=name, deleteExisting=False, **source
+            )
+        except FlashcardError as error:
+            if "deleteExisting" not in error.message:
+                raise
+            # It knows no such option, and deletes nothing: so did AnkiConnect until 2021.
+            stored = await self._anki.call("storeMediaFile", filename=name, **source)
         return stored if isinstance(stored, str) else name
 
 
