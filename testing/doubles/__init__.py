@@ -4,5 +4,6 @@ from __future__ import annotations
 
 from .anki import AnkiDouble, HeldNote
 from .base import Asked, Double, Fault
+from .forvo import ForvoDouble, Spoken
 
-__all__ = ["AnkiDouble", "Asked", "Double", "Fault", "HeldNote"]
+__all__ = ["AnkiDouble", "Asked", "Double", "Fault", "ForvoDouble", "HeldNote", "Spoken"]
