@@ -28,6 +28,8 @@ _FAILOVER_CLASSES = {
     "storage": "purveyor.providers.storage.failover:FailoverStorage",
     "data_sources": "purveyor.providers.data_sources.failover:FailoverSource",
     "ai": "purveyor.providers.ai.failover:FailoverAI",
+    "audio": "purveyor.providers.media.audio.failover:FailoverAudio",
+    "flashcards": "purveyor.providers.media.flashcards.failover:FailoverFlashcards",
 }
 
 FAILOVER_TYPES = tuple(

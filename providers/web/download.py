@@ -51,6 +51,7 @@ class Downloads:
             ),
             trust_env=not is_local(config.base_url),
         )
+        self._session._retry_connection = False  # what is asked for may count, and be paid for
 
     async def close(self) -> None:
         """Close all connections."""

@@ -146,6 +146,7 @@ class Transport:
             cookie_jar=self._aiohttp.DummyCookieJar(),
             trust_env=not is_local(config.base_url),  # HTTPS_PROXY and its like
         )
+        self._session._retry_connection = False  # retries are made here, and counted
 
     async def close(self) -> None:
         """Close all connections; requests under way fail."""

@@ -71,7 +71,7 @@ class ForvoDouble(Double):
         """Return the routes of the service."""
         return [
             web.get("/key/{rest:.*}", self._serve_action),
-            web.get("/audio/{token}", self._link),
+            web.get("/audio/{token}", self._serve_link),
         ]
 
     def _refused(self, text: str, status: int | None = None) -> web.Response:

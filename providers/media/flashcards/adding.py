@@ -101,7 +101,8 @@ class Adding:
         Give each draft its result.
 
         Raises:
-            ServiceError: Anki does not answer any more; a note tells how far it came.
+            ServiceError: Anki does not answer any more; a note of it, and ``notes_done`` in its
+                context, tell how far this came.
         """
         done = 0
         try:
@@ -109,6 +110,7 @@ class Adding:
                 await self._add(group)
                 done += len(group)
         except ServiceError as error:
+            error.context["notes_done"] = done
             error.add_note(
                 f"{done} of {len(drafts)} notes were done. Add them all again: those that are "
                 "there already are duplicates then."
