@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 
 from purveyor.containers import ApplicationContainer
-from purveyor.providers.registry import PermissionDeniedError
+from purveyor.providers.media.types import MEDIA_TYPES
+from purveyor.providers.registry import PermissionDeniedError, default_types
 from purveyor.services.pipelines import (
     CardOptions,
     ImageJob,
@@ -102,7 +103,27 @@ async def container(services: Services, tmp_path: Path) -> AsyncIterator[Applica
         yield made
 
 
-@pytest.mark.requirement("S2.3", "S2.8", "S2.27", "S2.28", "S2.32", "S2.33", "S2.36")
+@pytest.mark.requirement("S2.8", "S2.9", "S2.28")
+def test_the_media_types_are_a_mapping_of_names_to_classes() -> None:
+    paths = {(row.family, row.name): row.path for row in MEDIA_TYPES}
+    media = "purveyor.providers.media"
+    for key, path in {
+        ("audio", "forvo"): f"{media}.audio.forvo:Forvo",
+        ("images", "openai"): f"{media}.images.openai:OpenAIImages",
+        ("images", "runware"): f"{media}.images.runware:RunwareImages",
+        ("flashcards", "anki"): f"{media}.flashcards.anki:Anki",
+    }.items():
+        assert paths[key] == path
+    for row in MEDIA_TYPES:
+        assert row.loaded_class.__name__ == row.path.rpartition(":")[2]
+        assert row.loaded_class.family == row.family
+    with pytest.raises(ValueError, match="Unknown provider type: video"):
+        default_types.family("video")
+    with pytest.raises(ValueError, match="Unknown image provider: elevenlabs"):
+        default_types.get("image", "elevenlabs")
+
+
+@pytest.mark.requirement("S2.3", "S2.27", "S2.32", "S2.33", "S2.36", "S2.43")
 async def test_every_section_is_loaded_and_its_providers_answer(
     services: Services, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
