@@ -18,9 +18,19 @@ pytest.register_assert_rewrite(
         f"{__name__}.data_sources_{rules}"
         for rules in ("case", "fetching", "looking", "robustness")
     ),
+    f"{__name__}.media_case",
+    f"{__name__}.audio_rules",
+    f"{__name__}.flashcards_rules",
 )
 
+from .audio import AudioConformance  # noqa: E402 - see above
 from .data_sources import DataSourceConformance  # noqa: E402 - see above
+from .flashcards import FlashcardConformance  # noqa: E402 - see above
 from .storage import StorageConformance  # noqa: E402 - see above
 
-__all__ = ["DataSourceConformance", "StorageConformance"]
+__all__ = [
+    "AudioConformance",
+    "DataSourceConformance",
+    "FlashcardConformance",
+    "StorageConformance",
+]
