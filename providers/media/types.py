@@ -2,11 +2,34 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
+
 from ..registry.types import ProviderType, default_types
 
 __all__ = ["MEDIA_TYPES"]
 
-IMAGE_TYPES: tuple[ProviderType, ...] = ()
+IMAGE_TYPES = (
+    ProviderType(
+        family="images",
+        name="openai",
+        path="purveyor.providers.media.images.openai:OpenAIImages",
+        description="Images of OpenAI, and of every service that speaks its protocol",
+        capabilities=frozenset({"batch"}),
+        extra="media",
+        display_name="OpenAI",
+        well_known=MappingProxyType({"api_key": "OPENAI_API_KEY"}),
+    ),
+    ProviderType(
+        family="images",
+        name="runware",
+        path="purveyor.providers.media.images.runware:RunwareImages",
+        description="Images of the many models that Runware has",
+        capabilities=frozenset({"batch", "negative-prompt", "seed"}),
+        extra="media",
+        display_name="Runware",
+        well_known=MappingProxyType({"api_key": "RUNWARE_API_KEY"}),
+    ),
+)
 
 AUDIO_TYPES: tuple[ProviderType, ...] = (
     ProviderType(
