@@ -26,7 +26,7 @@ __all__ = ["FlashcardRules"]
 
 Cards = FlashcardProvider[Any]
 DECK = "Conformance::Kit"
-MANY = 450
+MANY = 250
 FRONTS = (
     "plain",
     "PLAIN",
