@@ -13,6 +13,7 @@ from purveyor.containers import ApplicationContainer
 from purveyor.providers.media.audio import WordNotFoundError
 from purveyor.providers.media.flashcards import CollectionNotOpenError, Note
 from purveyor.providers.registry.failover import answered_by
+from purveyor.providers.registry.metadata import HealthStatus
 from purveyor.providers.web.errors import (
     AuthenticationError,
     ServiceConnectionError,
@@ -100,6 +101,19 @@ async def test_a_word_that_is_not_there_is_an_answer() -> None:
             with pytest.raises(WordNotFoundError):
                 await container.audio().pronounce("adios", "es")
     assert len(doubles[1].requests) == 0
+
+
+async def test_who_has_no_free_question_is_unknown_alone_and_in_a_group() -> None:
+    with two_services() as doubles:
+        container = audio(*doubles)
+        async with container.lifespan():
+            registry = container.registries()["audio"]
+            for name in ("m0", "group"):
+                result = await registry.get_provider_health(name)
+                assert (result.status, result.code) == (HealthStatus.UNKNOWN, None)
+                assert result.message == "nothing was asked: no question to it is free"
+                assert registry.health(name).status is HealthStatus.UNKNOWN
+    assert doubles[0].requests == doubles[1].requests == []
 
 
 # -- flashcards --------------------------------------------------------------------------
