@@ -100,7 +100,8 @@ class Anki(FlashcardProvider[AnkiConfig]):
         if not drafts:
             return []
         collection = await self._collection(drafts)
-        return await Adding(self._anki, collection, "skip", self._store).ids(drafts)
+        await Adding(self._anki, collection, "skip", self._store).find_twins(drafts)
+        return [draft.twin for draft in drafts]
 
     @operation
     async def add_notes(
