@@ -104,7 +104,7 @@ class Batch:
         self._observer = observer
         self._reserved = Decimal(0)
         self._reached = False
-        self._one_at_a_time = asyncio.Lock()
+        self._one_at_a_time = asyncio.Semaphore(1)
         self._ended: dict[str, RegistryError] = {}
         """Why a provider is asked no further."""
         self._done = self._total = 0

@@ -114,6 +114,7 @@ class ImageJob(Job):
             "width": image.width,
             "height": image.height,
             "revised_prompt": image.revised_prompt,
+            "seed": image.seed,
         }
         return Product(image.data, image.media_type, image.cost, details)
 

@@ -140,6 +140,18 @@ class FlashcardRules(MediaCase):
         assert [outcome for outcome, *_ in mixed] == ["failed", "added"]
 
     @media_test
+    async def test_notes_that_are_there_are_known(self, cards: Cards) -> None:
+        """``existing`` has the ids of those there are, None for others, and adds nothing."""
+        first, second, *_ = await self.fields_of(cards)
+        add = await self.adder(cards)
+        added = await add(*FRONTS)
+        asked = [Note({first: front, second: "other"}) for front in (*FRONTS, "not there")]
+        for _ in range(2):
+            found = await cards.existing(asked, note_type=self.note_type)
+            assert list(found) == [*(number for _, number, _ in added), None]
+        assert list(await cards.existing([], note_type=self.note_type)) == []
+
+    @media_test
     async def test_a_note_given_twice_is_added_once(self, cards: Cards) -> None:
         """The second one in the same call is a duplicate of the first."""
         add = await self.adder(cards)
