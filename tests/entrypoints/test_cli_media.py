@@ -30,6 +30,8 @@ from purveyor.providers.web.errors import (
     ServiceConnectionError,
     StreamInterruptedError,
 )
+from purveyor.testing.doubles import Fault
+from purveyor.testing.doubles.anthropic import AnthropicDouble
 from tests.entrypoints.conftest import Run
 from tests.services.pipelines import samples
 from tests.services.pipelines.samples import PNG, World
@@ -371,6 +373,33 @@ def test_ctrl_c_ends_a_push_cleanly_and_what_was_made_is_kept(folder: Path) -> N
     )
     kept = [*(folder / ".purveyor/storage/filesystem/pipelines").glob("??/*")]
     assert len(kept) == 1
+
+
+def test_ctrl_c_ends_an_answer_where_it_is(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with AnthropicDouble() as service:
+        service.fail(Fault(stall_after=5))
+        for name, value in {
+            "TYPE": "anthropic",
+            "BASE_URL": service.base_url,
+            "API_KEY": service.key,
+            "MODEL": min(service.models),
+        }.items():
+            monkeypatch.setenv(f"PURVEYOR_AI__PROVIDERS__MINE__{name}", value)
+        child = subprocess.Popen(
+            [sys.executable, "-m", "purveyor", "ask", "Say hello to all the world"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**os.environ},
+        )
+        with child:
+            assert child.stdout is not None
+            begun = child.stdout.read(8)
+            child.send_signal(signal.SIGINT)
+            rest, errors = child.communicate(timeout=20)
+    assert (child.returncode, errors) == (130, b"error: interrupted\n")
+    assert begun == b"You said"
+    assert rest.endswith(b"\n")
 
 
 class TestProvidersTest:
