@@ -27,13 +27,17 @@ FAMILIES = (STORAGE, DATA_SOURCES, AI, IMAGES, AUDIO, FLASHCARDS)
 _FAILOVER_CLASSES = {
     "storage": "purveyor.providers.storage.failover:FailoverStorage",
     "data_sources": "purveyor.providers.data_sources.failover:FailoverSource",
+    "ai": "purveyor.providers.ai.failover:FailoverAI",
+    "images": "purveyor.providers.media.images.failover:FailoverImages",
+    "audio": "purveyor.providers.media.audio.failover:FailoverAudio",
+    "flashcards": "purveyor.providers.media.flashcards.failover:FailoverFlashcards",
 }
 
 FAILOVER_TYPES = tuple(
     ProviderType(
         family=family.name,
         name="failover",
-        path=_FAILOVER_CLASSES.get(family.name, "purveyor.providers.registry.failover:Failover"),
+        path=_FAILOVER_CLASSES.get(family.name, "purveyor.providers.web.failover:FailoverService"),
         description="Several providers as one: the first that can answers",
         display_name="Failover",
     )

@@ -9,6 +9,18 @@ __all__ = ["AI_TYPES"]
 AI_TYPES: tuple[ProviderType, ...] = (
     ProviderType(
         family="ai",
+        name="anthropic",
+        path="purveyor.providers.ai.anthropic:AnthropicProvider",
+        description="The Claude models of Anthropic",
+        capabilities=frozenset(
+            {"streaming", "tools", "json-schema", "vision", "token-counting", "remote"}
+        ),
+        extra="anthropic",
+        display_name="Anthropic",
+        well_known={"api_key": "ANTHROPIC_API_KEY", "base_url": "ANTHROPIC_BASE_URL"},
+    ),
+    ProviderType(
+        family="ai",
         name="openai",
         path="purveyor.providers.ai.openai:OpenAIProvider",
         description="Models of OpenAI, or of any service that speaks its protocol",
@@ -30,6 +42,13 @@ AI_TYPES: tuple[ProviderType, ...] = (
         capabilities=frozenset({"streaming", "tools", "json-schema", "vision", "local"}),
         extra="openai",
         display_name="Local models",
+    ),
+    ProviderType(
+        family="ai",
+        name="alias",
+        path="purveyor.providers.ai.alias:AliasAI",
+        description="A provider and a model of it under one name, with defaults of its own",
+        display_name="Alias",
     ),
 )
 

@@ -18,6 +18,7 @@ from ..registry.redaction import mask
 from ..web.transport import Answer, Transport
 from .errors import (
     BadResponseError,
+    InvalidRequestError,
     ServiceConnectionError,
     ServiceError,
     ServiceTimeoutError,
@@ -173,8 +174,9 @@ class ClientWire:
             return ServiceConnectionError(f"The service cannot be reached: {told}")
         if "ValueError" in kinds or "APIResponseValidationError" in kinds:
             return BadResponseError(f"The service's answer cannot be read: {told}")
-        if "APIError" not in kinds:
-            return error
+        if "APIError" not in kinds:  # what the SDK itself refuses is the caller's to change
+            refused = kinds & {"AnthropicError", "OpenAIError"}
+            return InvalidRequestError(f"The client refuses: {told}") if refused else error
         response = getattr(error, "response", None)
         answer = Answer(
             getattr(response, "status_code", 200),

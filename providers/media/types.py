@@ -2,15 +2,59 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
+
 from ..registry.types import ProviderType, default_types
 
 __all__ = ["MEDIA_TYPES"]
 
-IMAGE_TYPES: tuple[ProviderType, ...] = ()
+IMAGE_TYPES = (
+    ProviderType(
+        family="images",
+        name="openai",
+        path="purveyor.providers.media.images.openai:OpenAIImages",
+        description="Images of OpenAI, and of every service that speaks its protocol",
+        capabilities=frozenset({"batch"}),
+        extra="media",
+        display_name="OpenAI",
+        well_known=MappingProxyType({"api_key": "OPENAI_API_KEY"}),
+    ),
+    ProviderType(
+        family="images",
+        name="runware",
+        path="purveyor.providers.media.images.runware:RunwareImages",
+        description="Images of the many models that Runware has",
+        capabilities=frozenset({"batch", "negative-prompt", "seed"}),
+        extra="media",
+        display_name="Runware",
+        well_known=MappingProxyType({"api_key": "RUNWARE_API_KEY"}),
+    ),
+)
 
-AUDIO_TYPES: tuple[ProviderType, ...] = ()
+AUDIO_TYPES: tuple[ProviderType, ...] = (
+    ProviderType(
+        family="audio",
+        name="forvo",
+        path="purveyor.providers.media.audio.forvo:Forvo",
+        description="Words spoken by people, from Forvo",
+        capabilities=frozenset({"pronunciation"}),
+        extra="media",
+        display_name="Forvo",
+        well_known={"api_key": "FORVO_API_KEY"},
+    ),
+)
 
-FLASHCARD_TYPES: tuple[ProviderType, ...] = ()
+FLASHCARD_TYPES: tuple[ProviderType, ...] = (
+    ProviderType(
+        family="flashcards",
+        name="anki",
+        path="purveyor.providers.media.flashcards.anki:Anki",
+        description="The collection open in Anki on this machine, by AnkiConnect",
+        capabilities=frozenset({"media", "sync"}),
+        extra="media",
+        display_name="Anki",
+    ),
+)
 
 MEDIA_TYPES = (*IMAGE_TYPES, *AUDIO_TYPES, *FLASHCARD_TYPES)
 

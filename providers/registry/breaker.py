@@ -25,6 +25,9 @@ __all__ = ["BreakerState", "CircuitBreaker", "Era", "Transition"]
 
 logger = logging.getLogger(__name__)
 
+LONGEST_HOLD = 86_400.0
+"""Seconds a backend can have itself left alone at most; if it means longer, it says so again."""
+
 
 class BreakerState(StrEnum):
     """Whether calls pass."""
@@ -43,7 +46,7 @@ class Transition:
         before: The state that ended.
         after: The state that began.
         reason: Why, for people.
-        failures: Failures counted when it opened.
+        failures: Failures counted when it opened; 0 if it was asked to wait.
         wait: Seconds until a probe may pass, if it opened; None: until it is reset.
     """
 
@@ -79,8 +82,9 @@ class CircuitBreaker:
 
     ``era`` is the whole admission test of the fast path: what to admit a call in while closed,
     None whenever :meth:`admit` must decide. Afterwards each call tells how it ended, once: by
-    :meth:`succeed` (not needed while ``era.pending`` is empty), :meth:`fail`, or
-    :meth:`release` for what counts neither way. Results of an era that has ended are void.
+    :meth:`succeed` (not needed while ``era.pending`` is empty), :meth:`fail`, :meth:`hold` where
+    the backend asks to be left alone, or :meth:`release` for what counts neither way. Results of
+    an era that has ended are void.
 
     Args:
         name: What it protects, for messages.
@@ -108,6 +112,7 @@ class CircuitBreaker:
         "_successes",
         "_unspoken",
         "_wait",
+        "_why",
         "era",
         "name",
     )
@@ -137,7 +142,7 @@ class CircuitBreaker:
         self._probes: tuple[Era, ...] = ()
         self._successes = 0
         self._last_failure = 0.0
-        self._last_error = ""
+        self._last_error = self._why = ""
         self._wait: float | None = 0.0
         self._growth = 0.0
         self._forced = False
@@ -164,7 +169,7 @@ class CircuitBreaker:
 
     @property
     def last_error(self) -> str:
-        """Type of the last failure that counted; empty where there was none."""
+        """Type of the last error that counted, or asked to wait; empty where there was none."""
         return self._last_error
 
     @property
@@ -218,6 +223,26 @@ class CircuitBreaker:
                 self._count(error)
             elif self._is_probe(era):
                 self._reopen(error)
+        self._speak()
+
+    def hold(self, era: Era, seconds: float, error: BaseException | str) -> None:
+        """
+        Tell that the backend asked to be left alone for a while: refuse all calls until then.
+
+        That is no failure. Afterwards a probe passes, as after any wait. A wait that is under way
+        stays as it is: the call is of an era that has ended.
+
+        Args:
+            era: What the call was admitted in.
+            seconds: How long; at most :data:`LONGEST_HOLD`.
+            error: What the call got, or the name of its type.
+        """
+        with self._lock:
+            counting = era is self.era and not self._forced and self._settings.enabled
+            if counting or self._is_probe(era):
+                self._note(error, ", asked to wait after")
+                self._wait = min(seconds, LONGEST_HOLD)
+                self._begin_refusing(BreakerState.OPEN, "the backend asked to wait")
         self._speak()
 
     def release(self, era: Era) -> None:
@@ -283,7 +308,7 @@ class CircuitBreaker:
                 return
             self._close(reason)
             self._growth = 0.0
-            self._last_error = ""
+            self._last_error = self._why = ""
         self._speak()
 
     def configure(self, settings: BreakerSettings) -> None:
@@ -325,9 +350,10 @@ class CircuitBreaker:
         if self.era is not None and self._settings.reset_on_success:
             self._failures = self.era.pending = ()
 
-    def _note(self, error: BaseException | str) -> float:
+    def _note(self, error: BaseException | str, why: str = " after") -> float:
         self._last_failure = now = self._clock()
         self._last_error = error if isinstance(error, str) else type(error).__name__
+        self._why = f"{why} {self._last_error}"
         return now
 
     def _open(self, reason: str, count: int) -> None:
@@ -386,7 +412,6 @@ class CircuitBreaker:
         return bool(era.pending) and era in self._probes
 
     def _refusal(self, wait: float | None) -> CircuitOpenError:
-        after = f" after {self._last_error}" if self._last_error else ""
         if wait is None:
             when = "It was opened by hand and stays so until it is reset."
         elif self._state is BreakerState.OPEN:
@@ -394,8 +419,8 @@ class CircuitBreaker:
         else:
             when = "An attempt is under way; try again shortly."
         return CircuitOpenError(
-            f"Provider {self.name!r} was not asked: its circuit breaker is {self._state}{after}. "
-            f"{when}",
+            f"Provider {self.name!r} was not asked: its circuit breaker is {self._state}"
+            f"{self._why}. {when}",
             self.name,
             {
                 "state": self._state.value,

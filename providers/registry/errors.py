@@ -64,6 +64,16 @@ class RegistryError(Exception):
         self.provider_name = provider_name
         self.context: dict[str, object] = mask_within(dict(context or {}))
 
+    @property
+    def hold(self) -> float | None:
+        """
+        Seconds for which the backend takes no calls, if the error says so.
+
+        No call is made for so long, though that is no failure; where it counts as one
+        (``is_backend_failure``), it is that alone.
+        """
+        return None
+
     def __str__(self) -> str:
         return self.message
 

@@ -8,7 +8,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing, nullcontext
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 
 from pydantic import Field, field_validator
 
@@ -28,16 +28,16 @@ from .events import ProviderFailedOver
 from .guarded import kind_of
 from .metadata import HealthStatus, Status
 from .outage import outage, reason_of
-from .provider import Composite, ProviderConfig, is_operation
+from .provider import Composite, ProviderConfig, Siblings, is_operation
 
-__all__ = ["Failover", "FailoverConfig", "answered_by", "stand_in_waits"]
+__all__ = ["Failover", "FailoverConfig", "answered_by", "stand_in_waits", "why_not_yet"]
 
 logger = logging.getLogger(__name__)
 
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 
 _answered_by: ContextVar[str | None] = ContextVar("purveyor_answered_by", default=None)
-_stand_in_waits: ContextVar[bool] = ContextVar("purveyor_stand_in_waits", default=False)
+_stand_in: ContextVar[_StandIn | None] = ContextVar("purveyor_stand_in", default=None)
 _END = object()
 
 
@@ -57,7 +57,37 @@ def stand_in_waits() -> bool:
 
     Then nothing is to be tried again below it: there is one layer of retries, the group.
     """
-    return _stand_in_waits.get()
+    stand_in = _stand_in.get()
+    return stand_in is not None and stand_in.waits()
+
+
+def why_not_yet(name: str, provider: Any, siblings: Siblings | None = None) -> str:
+    """
+    Tell why others are to be asked before a provider; empty if they are not.
+
+    One that is made of others is as the best of them.
+    """
+    guard = getattr(provider, "_guard", None)
+    if guard is not None and guard.breaker.era is None and guard.breaker.retry_after != 0:
+        return "its circuit breaker is open"
+    if siblings is not None and siblings.health(name).status is HealthStatus.UNHEALTHY:
+        return "it is unhealthy"
+    reason = ""
+    for one in _members_of(provider):
+        try:
+            reason = why_not_yet(one, provider.member(one), siblings)
+        except RegistryError as error:
+            reason = reason_of(error)
+        if not reason:
+            break
+    return reason
+
+
+def _members_of(provider: Any) -> Sequence[str]:
+    if not isinstance(provider, Composite):
+        return ()
+    composite = cast("Composite[Any]", provider)
+    return composite.members_of(composite.config)
 
 
 class FailoverConfig(ProviderConfig):
@@ -91,6 +121,9 @@ class Failover(Composite[FailoverConfig]):
     A family's own class derives from this one and the family's base, and is complete with that;
     by itself it forwards whatever its members have as an operation.
     """
+
+    comes_through: ClassVar[tuple[type[Exception], ...]] = ()
+    """Errors that are always the caller's to see, also where a member could not be connected."""
 
     def __init__(self, config: FailoverConfig) -> None:
         super().__init__(config)
@@ -192,14 +225,13 @@ class Failover(Composite[FailoverConfig]):
 
     def _found(self, name: str) -> Any:
         member = self.member(name)
-        if isinstance(member, Failover):
-            self._refuse_cycle(member, (self._name, name))
+        self._refuse_cycle(member, (self._name, name))
         if self._told:
             self._told.pop(name, None)
         return member
 
-    def _refuse_cycle(self, group: Failover, path: tuple[str, ...]) -> None:
-        for name in group.config.members:
+    def _refuse_cycle(self, member: Any, path: tuple[str, ...]) -> None:
+        for name in _members_of(member):
             way = (*path, name)
             if name in path:
                 raise InvalidConfigError(
@@ -212,18 +244,16 @@ class Failover(Composite[FailoverConfig]):
                 inner = self.member(name)
             except RegistryError:  # told when it is needed
                 continue
-            if isinstance(inner, Failover):
-                self._refuse_cycle(inner, way)
+            self._refuse_cycle(inner, way)
 
     def _why_not_yet(self, name: str, member: Any) -> str:
-        """Tell why others are to be asked before this member; empty if they are not."""
-        guard = getattr(member, "_guard", None)
-        if guard is not None and guard.breaker.era is None and guard.breaker.retry_after != 0:
-            return "its circuit breaker is open"
-        siblings = self._siblings
-        if siblings is not None and siblings.health(name).status is HealthStatus.UNHEALTHY:
-            return "it is unhealthy"
-        return ""
+        return why_not_yet(name, member, self._siblings)
+
+    def _could_answer(self, name: str) -> bool:
+        try:
+            return not self._why_not_yet(name, self._found(name))
+        except RegistryError:
+            return False
 
     def _tell_once(self, name: str, error: RegistryError) -> None:
         if self._told.get(name) != error.message:
@@ -323,7 +353,8 @@ class _Attempt:
         """Note that the member asked last failed; tell whether to ask the next one."""
         guard = getattr(self._member, "_guard", None)
         unconnected = self.connects and guard is not None and guard.status in _UNCONNECTED
-        if unconnected or self._group._moves_on(error, self._member):
+        curable = unconnected or self._group._moves_on(error, self._member)
+        if curable and not isinstance(error, self._group.comes_through):
             self.errors[self._asked] = error
             return True
         self.answered()
@@ -334,6 +365,37 @@ class _Attempt:
         inner = _answered_by.get() if isinstance(self._member, Failover) else None
         _answered_by.set(f"{self._asked}/{inner}" if inner else self._asked)
         self._group._tell_answering(self._asked, self.errors)
+
+    def asking(self) -> _StandIn:
+        """Return the context in which to await the member: it knows who else could answer."""
+        members = self._group.config.members
+        others = [one for one in members if one != self._asked and one not in self.errors]
+        return _StandIn(self._group, others)
+
+
+class _StandIn:
+    """While a member is asked: whether another one could answer in its place."""
+
+    __slots__ = ("_around", "_group", "_names")
+
+    def __init__(self, group: Failover, names: Sequence[str]) -> None:
+        self._around: _StandIn | None = None
+        self._group = group
+        self._names = names
+
+    def waits(self) -> bool:
+        """Tell so, as it is now; also of the group that this one is a member of."""
+        return any(self._group._could_answer(name) for name in self._names) or (
+            self._around is not None and self._around.waits()
+        )
+
+    def __enter__(self) -> None:
+        self._around = _stand_in.get()
+        _stand_in.set(self)
+
+    def __exit__(self, *_: object) -> None:
+        _stand_in.set(self._around)
+        self._names, self._around = (), None  # what the member left running has no stand-in
 
 
 _UNCONNECTED = (Status.ERROR, Status.INITIALIZING)
@@ -346,7 +408,8 @@ def _coroutine(name: str) -> Callable[..., Any]:
         try:
             for method in attempt.methods():
                 try:
-                    answer = await method(*attempt.arguments.args, **attempt.arguments.kwargs)
+                    with attempt.asking():
+                        answer = await method(*attempt.arguments.args, **attempt.arguments.kwargs)
                 except Exception as error:
                     if not attempt.goes_on(error):
                         raise
@@ -367,7 +430,8 @@ def _stream(name: str) -> Callable[..., Any]:
                 items = method(*attempt.arguments.args, **attempt.arguments.kwargs)
                 async with aclosing(items) if hasattr(items, "aclose") else nullcontext():
                     try:
-                        item = await anext(items, _END)
+                        with attempt.asking():
+                            item = await anext(items, _END)
                     except Exception as error:
                         if not attempt.goes_on(error):
                             raise

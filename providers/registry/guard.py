@@ -220,7 +220,11 @@ class Guard:
             error.provider_name = self.name
         counts = is_backend_failure if instance is None else instance._is_failure
         if not counts(error):
-            self.breaker.release(era)
+            hold = error.hold if isinstance(error, RegistryError) else None
+            if hold:
+                self.breaker.hold(era, hold, error)
+            else:
+                self.breaker.release(era)
             return
         self.failures += 1
         self.last_error = mask(str(error))

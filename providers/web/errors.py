@@ -100,7 +100,7 @@ class _LaterError(ServiceError):
             context: JSON-safe details.
             retry_after: Seconds the service asks to wait, None where it does not say.
         """
-        given = {} if retry_after is None else {"retry_after": retry_after}
+        given = {} if retry_after is None else {"retry_after": float(retry_after)}
         super().__init__(message, provider_name, {**(context or {}), **given})
 
     @property
@@ -110,18 +110,27 @@ class _LaterError(ServiceError):
         return wait if isinstance(wait, float) else None
 
 
-class RateLimitedError(_LaterError):
+class _LimitError(_LaterError):
+    """The service takes no more requests of this key for a while, which is no fault of its own."""
+
+    is_backend_failure = False
+
+    @property
+    def hold(self) -> float | None:
+        """Seconds for which nothing is asked: ``retry_after``."""
+        return self.retry_after
+
+
+class RateLimitedError(_LimitError):
     """Too many requests of late; the same one may be made again after ``retry_after`` seconds."""
 
     default_code = "RATE_LIMITED"
-    is_backend_failure = False
 
 
-class QuotaExhaustedError(_LaterError):
+class QuotaExhaustedError(_LimitError):
     """What was paid for, or allowed for the day, is used up: the same request will not do soon."""
 
     default_code = "QUOTA_EXHAUSTED"
-    is_backend_failure = False
 
 
 class OverloadedError(_LaterError):

@@ -109,6 +109,7 @@ class Transport:
         explain: Makes the error of an answer whose status is not a good one.
         extra: The extra that installs what is needed.
         remedy: What to do if nothing listens at an address of this machine.
+        keep_alive: Whether connections serve again; not for a service that drops them unsaid.
         pause: Waits so many seconds.
     """
 
@@ -120,6 +121,7 @@ class Transport:
         explain: Callable[[Answer], ServiceError],
         extra: str,
         remedy: str = "Start it, or correct base_url.",
+        keep_alive: bool = True,
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._config = config
@@ -138,10 +140,13 @@ class Transport:
             sock_read=config.first_byte_timeout,
         )
         self._session: aiohttp.ClientSession = self._aiohttp.ClientSession(
-            connector=self._aiohttp.TCPConnector(limit=config.max_connections),
+            connector=self._aiohttp.TCPConnector(
+                limit=config.max_connections, force_close=not keep_alive
+            ),
             cookie_jar=self._aiohttp.DummyCookieJar(),
             trust_env=not is_local(config.base_url),  # HTTPS_PROXY and its like
         )
+        self._session._retry_connection = False  # retries are made here, and counted
 
     async def close(self) -> None:
         """Close all connections; requests under way fail."""
@@ -154,6 +159,7 @@ class Transport:
         body: object = None,
         *,
         headers: Mapping[str, str] | None = None,
+        repeatable: bool = False,
     ) -> Any:
         """
         Send a request and return the JSON it is answered with.
@@ -163,11 +169,13 @@ class Transport:
             path: Below ``base_url``, percent-encoded, with the query.
             body: Sent as JSON, if not None.
             headers: More of them.
+            repeatable: Whether it changes nothing, though its method is not one that says so.
 
         Raises:
             ServiceError: Whatever went wrong.
         """
-        return (await self.send(method, path, body, headers=headers)).json()
+        answer = await self.send(method, path, body, headers=headers, repeatable=repeatable)
+        return answer.json()
 
     async def send(
         self,
@@ -176,9 +184,11 @@ class Transport:
         body: object = None,
         *,
         headers: Mapping[str, str] | None = None,
+        repeatable: bool = False,
     ) -> Answer:
         """Send a request and return the answer, whole; otherwise as :meth:`json`."""
-        async with self._sent(method, path, body, headers, self._whole) as response:
+        repeatable = repeatable or method in _READ_ONLY
+        async with self._sent(method, path, body, headers, self._whole, repeatable) as response:
             return await self._read(response, self._whole)
 
     async def events(
@@ -198,7 +208,7 @@ class Transport:
             ServiceError: Whatever went wrong.
         """
         accept = {"Accept": "text/event-stream", **(headers or {})}
-        async with self._sent("POST", path, body, accept, self._streamed) as response:
+        async with self._sent("POST", path, body, accept, self._streamed, False) as response:
             if response.content_type != "text/event-stream":
                 answer = await self._read(response, self._streamed)
                 answer.json()  # which tells what else it is
@@ -223,15 +233,17 @@ class Transport:
         body: object,
         headers: Mapping[str, str] | None,
         timeout: Any,
+        repeatable: bool,
     ) -> AsyncGenerator[aiohttp.ClientResponse, None]:
         data = None if body is None else json.dumps(body, ensure_ascii=False).encode()
         for attempt in itertools.count(1):
+            sends = {**self._headers(), **(JSON if data else {}), **(headers or {})}
             try:
                 response = await self._session.request(
                     method,
                     self._url(self._config.base_url + path, encoded=True),
                     data=data,
-                    headers={**self._headers(), **(JSON if data else {}), **(headers or {})},
+                    headers=sends,
                     timeout=timeout,
                     allow_redirects=False,  # a key is shown to nobody else
                 )
@@ -242,8 +254,8 @@ class Transport:
                     if 200 <= response.status < 300:
                         yield response
                         return
-                    failure, sent = await self._refusal(response), False
-            if (wait := self._wait(failure, attempt, method, sent=sent)) is None:
+                    failure, sent = await self._refusal(response), True
+            if (wait := self._wait(failure, attempt, repeatable, sent=sent)) is None:
                 try:
                     raise failure
                 finally:
@@ -263,7 +275,7 @@ class Transport:
         return failure
 
     def _wait(
-        self, failure: ServiceError, attempt: int, method: str, *, sent: bool
+        self, failure: ServiceError, attempt: int, repeatable: bool, *, sent: bool
     ) -> float | None:
         """Return the seconds until a request is made again; None: it is not."""
         if attempt > self._config.retries or stand_in_waits():
@@ -271,11 +283,11 @@ class Transport:
         if isinstance(failure, RateLimitedError):
             wait = failure.retry_after
         elif isinstance(failure, OverloadedError):
-            if failure.context.get("status") not in (503, 529) and method not in _READ_ONLY:
+            if failure.context.get("status") not in (503, 529) and not repeatable:
                 return None  # it may have been done, and paid for
             wait = failure.retry_after
         elif isinstance(failure, (ServiceConnectionError, ServiceTimeoutError)):
-            if sent and method not in _READ_ONLY:
+            if sent and not repeatable:
                 return None
             wait = None
         else:

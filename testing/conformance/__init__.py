@@ -22,10 +22,12 @@ pytest.register_assert_rewrite(
         f"{__name__}.data_sources_{rules}"
         for rules in ("case", "fetching", "looking", "robustness")
     ),
+    *(f"{__name__}.images_{rules}" for rules in ("case", "making", "robustness")),
 )
 
 from .ai import AIConformance  # noqa: E402 - see above
 from .data_sources import DataSourceConformance  # noqa: E402 - see above
+from .images import ImageConformance  # noqa: E402 - see above
 from .storage import StorageConformance  # noqa: E402 - see above
 
-__all__ = ["AIConformance", "DataSourceConformance", "StorageConformance"]
+__all__ = ["AIConformance", "DataSourceConformance", "ImageConformance", "StorageConformance"]

@@ -3,5 +3,12 @@
 from __future__ import annotations
 
 from .base import GeneratedImage, ImageOptions, ImageProvider
+from .errors import ImageNotWrittenError, IncompleteImagesError
 
-__all__ = ["GeneratedImage", "ImageOptions", "ImageProvider"]
+__all__ = [
+    "GeneratedImage",
+    "ImageNotWrittenError",
+    "ImageOptions",
+    "ImageProvider",
+    "IncompleteImagesError",
+]

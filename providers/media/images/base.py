@@ -28,6 +28,7 @@ class GeneratedImage:
         cost: What it cost, None where that is not known; in the service's currency.
         revised_prompt: What the service made of the prompt, where it tells.
         path: The file it was written to, if it was.
+        seed: What makes the same picture again, where the service tells.
     """
 
     data: bytes = field(repr=False)
@@ -38,6 +39,7 @@ class GeneratedImage:
     cost: Decimal | None = None
     revised_prompt: str | None = None
     path: Path | None = None
+    seed: int | None = None
 
 
 class ImageOptions(TypedDict, total=False):
@@ -90,9 +92,9 @@ class ImageProvider(Provider[ConfigT]):
             prompt: What is to be seen.
             count: How many, of the same prompt; more than the service makes at once are asked for
                 in several requests.
-            path: The file to write to, whole or not at all; with ``count`` above 1 the name gets
-                ``-1``, ``-2`` ... before its suffix. Without a format among the options the
-                suffix says it.
+            path: The file to write to, whole or not at all; one that is there is replaced. With
+                ``count`` above 1 the name gets ``-1``, ``-2`` ... before its suffix. Without a
+                format among the options the suffix says it.
             options: See :class:`ImageOptions`.
 
         Returns:
@@ -101,8 +103,11 @@ class ImageProvider(Provider[ConfigT]):
         Raises:
             InvalidRequestError: A size, format or the like the model does not have.
             ContentRefusedError: The service refuses the prompt or what it made.
+            IncompleteImagesError: Some came, and some did not; it has those that came, and the
+                reason as its cause.
             ServiceError: Anything else the service, the key or the network is to blame for.
-            OSError: The file cannot be written.
+            OSError: The file cannot be written: told before the service is asked, where one can
+                tell; otherwise an ImageNotWrittenError, which has the pictures.
         """
         raise NotImplementedError
 

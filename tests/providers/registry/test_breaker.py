@@ -614,6 +614,127 @@ class TestHealthChecks:
         assert breaker.state is OPEN
 
 
+class TestHolding:
+    """The backend asks to be left alone: no failure, and no calls until then."""
+
+    def test_it_refuses_for_as_long_as_it_was_asked_and_then_lets_one_probe_pass(
+        self, make: Callable[..., CircuitBreaker], clock: Clock
+    ) -> None:
+        breaker = make()
+        breaker.hold(breaker.admit(), 20.0, OSError("later"))
+        assert (breaker.state, breaker.failures, breaker.retry_after) == (OPEN, 0, 20.0)
+        clock.advance(19.5)
+        assert refused(breaker).retry_after == 0.5
+        clock.advance(0.5)
+        probe = breaker.admit()
+        assert breaker.state is HALF_OPEN
+        refused(breaker)
+        breaker.succeed(probe)
+        assert breaker.state is CLOSED
+
+    def test_it_counts_no_failure_and_voids_what_was_under_way(
+        self, make: Callable[..., CircuitBreaker], clock: Clock
+    ) -> None:
+        breaker = make(failure_threshold=2)
+        fail(breaker)
+        late = breaker.admit()
+        breaker.hold(breaker.admit(), 1.0, OSError())
+        breaker.fail(late, OSError())
+        assert breaker.retry_after == 1.0
+        clock.advance(1.0)
+        breaker.succeed(breaker.admit())
+        fail(breaker)  # the first of its era
+        assert (breaker.state, breaker.failures) == (CLOSED, 1)
+
+    def test_it_never_shortens_a_longer_wait(
+        self, make: Callable[..., CircuitBreaker], clock: Clock
+    ) -> None:
+        breaker = make(failure_threshold=1)
+        late = breaker.admit()
+        fail(breaker)
+        breaker.hold(late, 1.0, TimeoutError())
+        assert (breaker.retry_after, breaker.last_error) == (300.0, "OSError")
+
+    def test_a_probe_that_is_asked_to_wait_opens_it_for_so_long_and_no_longer(
+        self, make: Callable[..., CircuitBreaker], clock: Clock, told: Told
+    ) -> None:
+        breaker = make(failure_threshold=1)
+        fail(breaker)
+        clock.advance(300.0)
+        breaker.hold(breaker.admit(), 7.0, OSError())
+        assert (breaker.state, breaker.retry_after) == (OPEN, 7.0)
+        assert told.states == [OPEN, HALF_OPEN, OPEN]
+        clock.advance(7.0)
+        breaker.admit()
+
+    def test_it_begins_when_it_is_told(
+        self, make: Callable[..., CircuitBreaker], clock: Clock
+    ) -> None:
+        breaker = make()
+        era = breaker.admit()
+        clock.advance(100.0)
+        breaker.hold(era, 5.0, OSError())
+        assert breaker.retry_after == 5.0
+
+    def test_nobody_can_have_itself_left_alone_for_more_than_a_day(
+        self, make: Callable[..., CircuitBreaker]
+    ) -> None:
+        breaker = make()
+        breaker.hold(breaker.admit(), 1_763_700_000.0, OSError())  # a date, taken for seconds
+        assert breaker.retry_after == 86_400.0
+
+    def test_forced_or_switched_off_it_takes_no_notice(
+        self, make: Callable[..., CircuitBreaker]
+    ) -> None:
+        off, closed, opened = make(enabled=False), make(), make()
+        late = opened.admit()
+        closed.force_closed()
+        opened.force_open()
+        off.hold(off.admit(), 5.0, OSError())
+        closed.hold(closed.admit(), 5.0, OSError())
+        opened.hold(late, 5.0, OSError())
+        assert [one.state for one in (off, closed, opened)] == [CLOSED, CLOSED, OPEN]
+        assert opened.retry_after is None
+
+    def test_the_refusal_and_the_listener_are_told_why(
+        self, make: Callable[..., CircuitBreaker], told: Told
+    ) -> None:
+        breaker = make()
+        breaker.hold(breaker.admit(), 20.0, "LaterError")
+        error = refused(breaker)
+        assert error.message == (
+            "Provider 'backups' was not asked: its circuit breaker is open, asked to wait after "
+            "LaterError. The next attempt is made in 20.0 s."
+        )
+        assert error.context == {"state": "open", "retry_after": 20.0, "last_error": "LaterError"}
+        assert told.transitions == [
+            Transition(CLOSED, OPEN, "the backend asked to wait", failures=0, wait=20.0)
+        ]
+
+    def test_why_is_that_of_the_last_time_and_forgotten_by_a_reset(
+        self, make: Callable[..., CircuitBreaker], clock: Clock
+    ) -> None:
+        breaker = make(failure_threshold=1)
+        breaker.hold(breaker.admit(), 20.0, "LaterError")
+        clock.advance(20.0)
+        fail(breaker)
+        assert "is open after OSError." in str(refused(breaker))
+        breaker.reset()
+        breaker.force_open()
+        assert "is open. It was opened by hand" in str(refused(breaker))
+
+    def test_it_leaves_the_growth_of_the_wait_alone(
+        self, make: Callable[..., CircuitBreaker], clock: Clock
+    ) -> None:
+        breaker = make(failure_threshold=1, recovery_timeout=10, recovery_factor=2)
+        fail(breaker)
+        clock.advance(10.0)
+        breaker.hold(breaker.admit(), 1.0, OSError())
+        clock.advance(1.0)
+        fail(breaker)
+        assert breaker.retry_after == 20.0
+
+
 class TestByHand:
     @pytest.mark.parametrize("forced", [True, False])
     def test_a_reset_closes_what_failures_opened(

@@ -18,8 +18,9 @@ from purveyor.providers.registry import BreakerState, CircuitBreaker, CircuitOpe
 from purveyor.providers.registry.breaker import Era
 from purveyor.settings import BreakerSettings
 
-Outcome = Literal["good", "bad", "none"]
-OUTCOMES = st.sampled_from(["good", "bad", "none"])
+Outcome = Literal["good", "bad", "wait", "none"]
+OUTCOMES = st.sampled_from(["good", "bad", "wait", "none"])
+HOLD = 6.0
 
 
 @dataclass
@@ -89,11 +90,15 @@ class Model:
         if ticket.probe:
             if any(one is ticket for one in self.probes):
                 self.probes = [one for one in self.probes if one is not ticket]
-                if outcome != "none":
+                if outcome == "wait":
+                    self.hold(now)
+                elif outcome != "none":
                     self.probed(outcome, now)
         elif ticket.era == self.era and self.state == "closed":
             if outcome == "good":
                 self.forgive()
+            elif outcome == "wait" and self.counting:
+                self.hold(now)
             elif outcome == "bad" and self.counting:
                 self.last_failure = now
                 self.failures = [min(time, now) for time in self.failures] + [now]
@@ -120,6 +125,10 @@ class Model:
         self.successes += 1
         if self.successes >= self.rules.success_threshold:
             self.turn("closed", now)
+
+    def hold(self, now: float) -> None:
+        self.last_failure, self.wait = now, HOLD
+        self.turn("open", now)
 
     def trip(self, now: float) -> None:
         rules = self.rules
@@ -204,6 +213,8 @@ class Comparison(RuleBasedStateMachine):
         self.model.end(ticket, outcome, self.now)
         if outcome == "bad":
             self.breaker.fail(era, OSError())
+        elif outcome == "wait":
+            self.breaker.hold(era, HOLD, "LaterError")
         elif outcome == "none":
             self.breaker.release(era)
         elif era.pending:  # as the guard asks before it tells

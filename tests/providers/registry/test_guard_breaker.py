@@ -6,7 +6,7 @@ import asyncio
 import gc
 import logging
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any, cast
@@ -23,7 +23,14 @@ from purveyor.providers.registry import (
     OperationTimeoutError,
     ProviderRegistry,
     ProviderTypes,
+    RegistryError,
     register_provider,
+)
+from purveyor.providers.web.errors import (
+    AuthenticationError,
+    OverloadedError,
+    QuotaExhaustedError,
+    RateLimitedError,
 )
 from purveyor.settings import BreakerSettings, LifecycleSettings, RegistrySettings
 from tests.providers.registry.samples import (
@@ -112,6 +119,13 @@ async def fine(_: Sample) -> str:
     return "fine"
 
 
+def refusing(error: Exception) -> Callable[[Sample], Awaitable[None]]:
+    async def refuse(_: Sample) -> None:
+        raise error
+
+    return refuse
+
+
 def plainly_down(_: Sample) -> None:
     raise ConnectionError("down")
 
@@ -136,6 +150,59 @@ async def trip(sample: Sample) -> None:
 
 
 KINDS = ["coroutine", "stream", "plain"]
+
+
+class TestHolding:
+    @pytest.mark.parametrize("kind", [RateLimitedError, QuotaExhaustedError])
+    async def test_a_backend_that_asks_to_wait_is_asked_no_more_until_then(
+        self,
+        registry: ProviderRegistry[Any],
+        sample: Sample,
+        clock: Clock,
+        kind: type[RateLimitedError],
+    ) -> None:
+        with pytest.raises(kind):
+            await sample.do(refusing(kind("slower", retry_after=20)))
+        with pytest.raises(CircuitOpenError, match="asked to wait after") as caught:
+            await sample.echo()
+        assert caught.value.retry_after == 20.0
+        assert registry.info("sample").last_error is None  # it is no failure
+        clock.now += 20.0
+        assert await sample.echo("fine") == "fine"
+        assert state(registry) is CLOSED
+
+    @pytest.mark.parametrize(
+        "error",
+        [
+            RateLimitedError("slower"),
+            RateLimitedError("slower", retry_after=0),
+            QuotaExhaustedError("spent"),
+            AuthenticationError("who?"),
+        ],
+    )
+    async def test_what_does_not_say_for_how_long_opens_nothing(
+        self, registry: ProviderRegistry[Any], sample: Sample, error: RegistryError
+    ) -> None:
+        for _ in range(5):
+            with pytest.raises(type(error)):
+                await sample.do(refusing(error))
+        assert (state(registry), failures(registry)) == (CLOSED, 0)
+
+    async def test_an_overloaded_one_is_a_failure_whatever_it_asks(
+        self, registry: ProviderRegistry[Any], sample: Sample
+    ) -> None:
+        with pytest.raises(OverloadedError):
+            await sample.do(refusing(OverloadedError("busy", retry_after=20)))
+        assert (state(registry), failures(registry)) == (CLOSED, 1)
+
+    async def test_a_probe_that_is_asked_to_wait_opens_it_anew_for_so_long(
+        self, registry: ProviderRegistry[Any], sample: Sample, clock: Clock
+    ) -> None:
+        await trip(sample)
+        clock.now += 300.0
+        with pytest.raises(RateLimitedError):
+            await sample.do(refusing(RateLimitedError("slower", retry_after=7.5)))
+        assert registry.health("sample").retry_after == 7.5
 
 
 class TestOpening:

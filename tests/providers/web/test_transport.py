@@ -13,6 +13,7 @@ from aiohttp import web
 from purveyor.providers.web.config import WebConfig
 from purveyor.providers.web.errors import (
     ApplicationNotRunningError,
+    AuthenticationError,
     BadResponseError,
     OverloadedError,
     RateLimitedError,
@@ -54,6 +55,8 @@ def explain(answer: Answer) -> ServiceError:
     wait = retry_after(answer.headers)
     if answer.status == 429:
         return RateLimitedError("too many", retry_after=wait)
+    if answer.status == 504:
+        return ServiceTimeoutError("gave up")
     if answer.status >= 500:
         return OverloadedError("no", retry_after=wait)
     return ServiceError(f"{answer.status}")
@@ -98,6 +101,19 @@ async def test_json_goes_and_comes(transport: Transport, double: Echo) -> None:
     assert asked.headers["Content-Type"] == "application/json"
 
 
+async def test_headers_that_cannot_be_made_are_no_lost_connection(double: Echo) -> None:
+    def no_key() -> dict[str, str]:
+        raise AuthenticationError("no key")
+
+    transport = Transport(
+        WebConfig(base_url=double.url), headers=no_key, explain=explain, extra="openai"
+    )
+    with pytest.raises(AuthenticationError, match="no key"):
+        await transport.json("GET", "/echo")
+    assert double.requests == []
+    await transport.close()
+
+
 async def test_events_come_one_by_one(transport: Transport) -> None:
     assert [event.data async for event in transport.events("/events", {})] == list("01234")
 
@@ -123,8 +139,20 @@ async def test_retries_are_bounded(transport: Transport, double: Echo) -> None:
 
 @pytest.mark.parametrize(
     "fault",
-    [Fault(500), Fault(429, {"Retry-After": "31"}), Fault(400), Fault(hang_up=True)],
-    ids=["it may have been done", "the wait is the caller's", "a mistake", "it was sent"],
+    [
+        Fault(500),
+        Fault(504),
+        Fault(429, {"Retry-After": "31"}),
+        Fault(400),
+        Fault(hang_up=True),
+    ],
+    ids=[
+        "it may have been done",
+        "a gateway gave up, not the service",
+        "the wait is the caller's",
+        "a mistake",
+        "it was sent",
+    ],
 )
 async def test_what_may_have_been_done_is_not_sent_again(
     transport: Transport, double: Echo, pauses: list[float], fault: Fault
@@ -140,6 +168,14 @@ async def test_what_changes_nothing_is_sent_again(
 ) -> None:
     double.fail(Fault(500), Fault(502))
     assert await transport.json("GET", "/echo") == {"said": ""}
+    assert len(pauses) == 2
+
+
+async def test_what_is_said_to_change_nothing_is_sent_again(
+    transport: Transport, double: Echo, pauses: list[float]
+) -> None:
+    double.fail(Fault(500), Fault(hang_up=True))
+    assert await transport.json("POST", "/echo", repeatable=True) == {"said": ""}
     assert len(pauses) == 2
 
 
