@@ -108,6 +108,7 @@ async def test_without_a_connection_it_says_how_to_get_one(openai: OpenAIDouble)
         await OpenAIProvider(config(openai)).complete("Hello")
 
 
+@pytest.mark.requirement("S4.24")
 async def test_it_is_chosen_by_name_and_found_in_the_environment(
     openai: OpenAIDouble, monkeypatch: pytest.MonkeyPatch
 ):
