@@ -163,6 +163,13 @@ class TestAliases:
         async with container.lifespan():
             assert (await container.ai().complete("hello")).text == "macaw"
 
+    def test_they_leave_the_only_provider_the_default_one(self, tmp_path: Path) -> None:
+        container = made(tmp_path, aliases={"fast": "polly:macaw"}, polly={"type": "parrot"})
+        assert container.ai() is container.ai("polly")
+        assert container.ai() is container.ai("polly")  # now that it is registered
+        container = made(tmp_path, aliases={"fast": "polly:macaw"})
+        assert container.ai() is container.ai("fast")
+
     async def test_one_that_leads_nowhere_is_told_with_its_place(self, tmp_path: Path) -> None:
         container = made(tmp_path, aliases={"fast": "poly:x"}, polly={"type": "parrot"})
         async with container.lifespan():

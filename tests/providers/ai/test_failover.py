@@ -149,6 +149,15 @@ async def test_a_model_that_is_named_is_asked_of_each_and_passed_where_it_is_not
         await registry.require("main").complete("hello", model="four")
 
 
+async def test_an_outage_tells_more_than_a_model_that_the_stand_in_lacks(
+    registry: ProviderRegistry[Any],
+) -> None:
+    parrot(registry, "first").errors.append(OverloadedError("busy"))
+    parrot(registry, "second").errors.append(ModelNotFoundError("none here"))
+    with pytest.raises(OverloadedError, match=r"first: busy\n  second: none here"):
+        await registry.require("main").complete("hello", model="four")
+
+
 async def test_members_may_be_aliases_of_models_of_one_service(
     registry: ProviderRegistry[Any],
 ) -> None:
