@@ -37,8 +37,9 @@ def outage(operation: str, provider: str, errors: Mapping[str, Exception]) -> Re
     Return the error for a call that no member could answer; its message names each, and why.
 
     It is of the kind that tells most: of a backend's failure (the last one), else of what else a
-    backend answered (too many requests, say), else of a breaker's refusal (the shortest wait), else of a capability they lack, else of members that are not
-    there. ``context["members"]`` has code and message of each.
+    backend answered (too many requests, say), else of a breaker's refusal (the shortest wait),
+    else of a capability they lack, else of members that are not there. ``context["members"]`` has
+    code and message of each.
 
     Args:
         operation: What was called.

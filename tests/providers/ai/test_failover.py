@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
 from pathlib import Path
@@ -316,6 +317,28 @@ async def test_without_a_group_it_is_tried_again(
     doubles[0].fail(SLOWER)
     assert await ask(services.require("0"), "complete") == str(doubles[0].port)
     assert counts(doubles) == [2, 0, 0]
+
+
+async def test_what_a_member_leaves_running_has_no_stand_in(
+    registry: ProviderRegistry[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = asyncio.Event()
+    left: list[asyncio.Task[bool]] = []
+
+    async def later() -> bool:
+        during = stand_in_waits()
+        await ended.wait()
+        return during and not stand_in_waits()
+
+    async def complete(request: Request) -> Completion:
+        left.append(asyncio.create_task(later()))
+        await asyncio.sleep(0)
+        return Completion("one", request.model, FinishReason.STOP)
+
+    monkeypatch.setattr(parrot(registry, "first"), "_complete", complete)
+    await registry.require("main").complete("hello")
+    ended.set()
+    assert await left[0]
 
 
 async def test_nothing_of_it_is_left_with_the_caller_or_in_the_rest_of_a_stream(
