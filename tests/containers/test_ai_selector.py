@@ -215,9 +215,12 @@ class TestSelect:
     def test_max_cost_is_what_a_million_tokens_of_answers_may_cost(self, container: Any) -> None:
         for limit in (Decimal("4.5"), 4.5, 5):
             assert container.ai.select(max_cost=limit) is container.ai("fast")
-        assert container.ai.select(max_cost="0.5") is container.ai("fast")
+        assert container.ai.select(max_cost=0.5) is container.ai("fast")
         with pytest.raises(NotFoundError):
             container.ai.select(max_cost=0.49)
+        for wrong in (-1, float("nan")):
+            with pytest.raises(ValueError, match=r"max_cost is .*: it must be a number"):
+                container.ai.select(max_cost=wrong)
 
     def test_an_alias_counts_with_its_model_a_group_with_its_dearest(self, tmp_path: Path) -> None:
         container = made(

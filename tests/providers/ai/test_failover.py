@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any, cast
@@ -224,7 +224,7 @@ class Service(AIProvider[AIConfig]):
         said = await self._transport.json("POST", "/chat", {"model": request.model})
         return Completion(said["text"], request.model, FinishReason.STOP)
 
-    async def _stream(self, request: Request) -> Any:
+    async def _stream(self, request: Request) -> AsyncGenerator[Chunk, None]:
         async for event in self._transport.events("/events", {"model": request.model}):
             yield Chunk(event.data)
 
