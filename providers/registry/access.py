@@ -35,8 +35,8 @@ _ROLE_OF: dict[str, Role] = {
     ),
     **dict.fromkeys(
         (
-            "create", "dispose", "get", "initialize", "initialize_all", "lease", "load",
-            "providers", "reload", "require", "restart", "start", "start_all",
+            "create", "dangling", "dispose", "get", "initialize", "initialize_all", "lease",
+            "load", "providers", "reload", "require", "restart", "start", "start_all",
             "start_health_monitoring", "start_health_monitoring_all", "stop", "stop_all",
             "stop_health_monitoring", "stop_health_monitoring_all",
         ),

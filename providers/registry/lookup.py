@@ -176,6 +176,16 @@ class Lookup(Generic[ProviderT]):
                 rows.append(row(Outcome.FAILED, code=error.code, reason=error.message, error=error))
         return LoadReport(tuple(rows))
 
+    def dangling(self) -> dict[str, NotFoundError]:
+        """Return the providers that are made of one which is not there, each with the reason."""
+        self._resolve_all()
+        return {
+            name: self._not_found(member)
+            for name, registration in sorted(self._registrations.copy().items())
+            for member in registration.members
+            if not self.has(member)
+        }
+
     # -- the default ---------------------------------------------------------------------
 
     def default_name(self) -> str:
