@@ -163,6 +163,23 @@ class TestAliases:
         async with container.lifespan():
             assert (await container.ai().complete("hello")).text == "macaw"
 
+    async def test_an_override_of_what_one_stands_for_applies(self, tmp_path: Path) -> None:
+        container = made(
+            tmp_path,
+            aliases={"fast": "polly:macaw", "faster": "fast"},
+            polly={"type": "parrot", "model": "grey"},
+            main={"type": "failover", "members": "faster,polly"},
+        )
+        fake = Parrot(ParrotConfig(model="fake"))
+        async with container.lifespan():
+            with container.ai.override_provider("polly", fake):
+                for name in ("fast", "faster", "main", "fast:ara"):
+                    await container.ai(name).complete("hello")
+            assert [asked.model for asked in fake.asked] == ["macaw", "macaw", "macaw", "ara"]
+            await container.ai("fast").complete("hello")
+            assert len(fake.asked) == 4
+            assert len(instance_of(container.ai("polly")).asked) == 1
+
     def test_they_leave_the_only_provider_the_default_one(self, tmp_path: Path) -> None:
         container = made(tmp_path, aliases={"fast": "polly:macaw"}, polly={"type": "parrot"})
         assert container.ai() is container.ai("polly")
