@@ -166,7 +166,7 @@ class Adding:
                 draft.fail(f"Anki does not take it: {reason}.")
             else:
                 unclear.append(draft)
-        for draft, found in zip(unclear, await self._ids(unclear), strict=True):
+        for draft, found in zip(unclear, await self.ids(unclear), strict=True):
             if found is not None:
                 present.append(draft)
             else:
@@ -199,7 +199,7 @@ class Adding:
 
     async def _settle(self, drafts: Sequence[Draft]) -> None:
         """Deal with notes that are there already."""
-        ids = await self._ids(drafts)
+        ids = await self.ids(drafts)
         actions: list[Action] = []
         for draft, found in zip(drafts, ids, strict=True):
             if self._duplicates == "skip":
@@ -227,7 +227,7 @@ class Adding:
 
     # -- looking for notes ---------------------------------------------------------------
 
-    async def _ids(self, drafts: Sequence[Draft]) -> list[int | None]:
+    async def ids(self, drafts: Sequence[Draft]) -> list[int | None]:
         """Return the ids of the notes that have the drafts' first fields."""
         actions = [("findNotes", {"query": self._search(draft)}) for draft in drafts]
         found: list[int | None] = []
