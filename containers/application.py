@@ -25,12 +25,12 @@ from ..providers.registry import (
 )
 from ..providers.storage.types import STORAGE_TYPES
 from ..settings import Settings, load_settings
+from .ai import AIFamilyContainer, AISelector
 from .blocking import BlockingContainer, awaited
 from .family import FamilyContainer
 from .selector import ProviderSelector
 
 if TYPE_CHECKING:
-    from ..providers.ai.base import AIProvider
     from ..providers.data_sources.base import DataSource
     from ..providers.media.audio.base import AudioProvider
     from ..providers.media.flashcards.base import FlashcardProvider
@@ -114,14 +114,14 @@ class ApplicationContainer(containers.DeclarativeContainer):
     data_sources_family: Any = di.Container(
         FamilyContainer, family=families.DATA_SOURCES, **_shared
     )
-    ai_family: Any = di.Container(FamilyContainer, family=families.AI, **_shared)
+    ai_family: Any = di.Container(AIFamilyContainer, family=families.AI, **_shared)
     images_family: Any = di.Container(FamilyContainer, family=families.IMAGES, **_shared)
     audio_family: Any = di.Container(FamilyContainer, family=families.AUDIO, **_shared)
     flashcards_family: Any = di.Container(FamilyContainer, family=families.FLASHCARDS, **_shared)
 
     storage: ProviderSelector[StorageProvider[Any]] = storage_family.select
     data_sources: ProviderSelector[DataSource[Any]] = data_sources_family.select
-    ai: ProviderSelector[AIProvider[Any]] = ai_family.select
+    ai: AISelector = ai_family.select
     images: ProviderSelector[ImageProvider[Any]] = images_family.select
     audio: ProviderSelector[AudioProvider[Any]] = audio_family.select
     flashcards: ProviderSelector[FlashcardProvider[Any]] = flashcards_family.select

@@ -6,8 +6,9 @@ import asyncio
 import inspect
 import os
 import threading
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator
 from contextlib import AbstractAsyncContextManager
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar, cast
 
 from ..providers.registry import InvalidStateError
@@ -126,6 +127,11 @@ class BlockingContainer:
         """The data source family."""
         return self.family("data_sources")
 
+    @property
+    def ai(self) -> BlockingAISelector:
+        """The AI family."""
+        return BlockingAISelector(cast(Any, self._container).ai, self._portal)
+
     def family(self, name: str) -> BlockingSelector[Any]:
         """Return any family's selector."""
         return BlockingSelector(getattr(self._container, name), self._portal)
@@ -174,6 +180,17 @@ class BlockingSelector(Generic[BlockingT]):
     def __call__(self, name: str | None = None) -> BlockingT:
         """Return a provider by name, or the default one; errors as the selector's own."""
         return cast(BlockingT, BlockingProvider(self._select(name), self._portal))
+
+
+class BlockingAISelector(BlockingSelector[Any]):
+    """The AI family's selector, whose providers block."""
+
+    def select(
+        self, *, capabilities: Iterable[str] = (), max_cost: Decimal | float | None = None
+    ) -> Any:
+        """Return the best provider for a purpose; see :meth:`AISelector.select`."""
+        found = self._select.select(capabilities=capabilities, max_cost=max_cost)
+        return BlockingProvider(found, self._portal)
 
 
 class BlockingProvider:

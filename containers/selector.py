@@ -81,9 +81,12 @@ class ProviderSelector(_Base, Generic[ProviderT]):
 
     def __getattr__(self, name: str) -> di.Callable[ProviderT]:
         """Make ``Provide["storage.backups"]`` find a provider that is there when it is wired."""
-        if not name.startswith("_") and self.registry.has(name):
+        if not name.startswith("_") and self._has(name):
             return self.entry(name)
         raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+
+    def _has(self, name: str) -> bool:
+        return self.registry.has(name)
 
     # -- overriding ----------------------------------------------------------------------
 

@@ -29,6 +29,8 @@ _FAILOVER_CLASSES = {
     "data_sources": "purveyor.providers.data_sources.failover:FailoverSource",
     "ai": "purveyor.providers.ai.failover:FailoverAI",
     "images": "purveyor.providers.media.images.failover:FailoverImages",
+    "audio": "purveyor.providers.media.audio.failover:FailoverAudio",
+    "flashcards": "purveyor.providers.media.flashcards.failover:FailoverFlashcards",
 }
 
 FAILOVER_TYPES = tuple(

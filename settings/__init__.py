@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .branches import (
+    AISettings,
     BreakerSettings,
     CatalogueSettings,
     CredentialSettings,
@@ -20,6 +21,7 @@ from .found import FoundProvider, ProvidersFile, read_providers
 from .model import Settings, load_settings
 
 __all__ = [
+    "AISettings",
     "BreakerSettings",
     "CatalogueSettings",
     "CredentialSettings",

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar, cast
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -19,6 +20,7 @@ from pydantic import (
 )
 
 __all__ = [
+    "AISettings",
     "BreakerSettings",
     "CatalogueSettings",
     "CredentialSettings",
@@ -67,6 +69,13 @@ def _path(value: Any) -> Any:
         return Path(value).expanduser()
     except RuntimeError:
         raise ValueError("begins with ~, and there is no such home directory") from None
+
+
+def _asked(value: str) -> str:
+    provider, colon, model = value.partition(":")
+    if not provider.strip() or (colon and not model.strip()):
+        raise ValueError("must be PROVIDER:MODEL, or PROVIDER alone")
+    return value
 
 
 def _optional_path(value: Any) -> Any:
@@ -254,6 +263,25 @@ class FamilySettings(_Branch):
     providers: dict[str, ProviderSettings] = Field(
         default_factory=dict[str, ProviderSettings], description="The providers by name."
     )
+
+
+class AISettings(FamilySettings):
+    """The AI providers."""
+
+    aliases: dict[str, Annotated[str, AfterValidator(_asked)]] = Field(
+        default_factory=dict[str, str],
+        description="Further names: each is a provider of type `alias`, written `PROVIDER:MODEL`.",
+    )
+
+    @property
+    def alias_providers(self) -> dict[str, ProviderSettings]:
+        """The aliases, as the providers they are."""
+        made: dict[str, ProviderSettings] = {}
+        for name, asked in self.aliases.items():
+            provider, _, model = asked.partition(":")
+            options = {"provider": provider.strip(), "model": model.strip()}
+            made[name] = ProviderSettings(type="alias", options=Secret(options))
+        return made
 
 
 class DiscoverySettings(_Branch):

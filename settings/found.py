@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from pydantic import ValidationError
 
-from .branches import FamilySettings, ProviderSettings
+from .branches import AISettings, FamilySettings, ProviderSettings
 from .errors import Problem
 from .explain import UNKNOWN, Keys, explain
 from .files import from_file
@@ -59,16 +59,16 @@ def read_providers(path: Path, families: frozenset[str]) -> ProvidersFile:
             problems.append(Problem(source.label((family,)), reason, (family,)))
             continue
         entries = _table(_table(branch).get("providers"))
+        model = AISettings if family == "ai" else FamilySettings
         try:  # the entries each by itself
-            FamilySettings.model_validate({**branch, "providers": {}} if entries else branch)
+            model.model_validate({**branch, "providers": {}} if entries else branch)
         except ValidationError as error:
-            for keys, reason in explain(error, FamilySettings):
+            for keys, reason in explain(error, model):
                 path_to = (family, *keys)
                 problems.append(Problem(source.where(path_to), reason, path_to))
-        if "default" in _table(branch):
-            default = (family, "default")
-            reason = f"is not taken from a file of providers; set {variable(default)}"
-            problems.append(Problem(source.where(default), reason, default))
+        for key in (model.model_fields.keys() - {"providers"}) & _table(branch).keys():
+            reason = f"is not taken from a file of providers; set {variable((family, key))}"
+            problems.append(Problem(source.where((family, key)), reason, (family, key)))
         found += [_found(source, family, str(name), entry) for name, entry in entries.items()]
     own = {problem for one in found for problem in one.problems}
     others = dict.fromkeys(one for one in problems if one not in own)

@@ -17,6 +17,7 @@ from pydantic_settings import (
 )
 
 from .branches import (
+    AISettings,
     CatalogueSettings,
     CredentialSettings,
     FamilySettings,
@@ -100,7 +101,7 @@ class Settings(BaseSettings):
     data_sources: FamilySettings = Field(
         default_factory=FamilySettings, description="Data source providers."
     )
-    ai: FamilySettings = Field(default_factory=FamilySettings, description="AI providers.")
+    ai: AISettings = Field(default_factory=AISettings, description="AI providers.")
     images: FamilySettings = Field(default_factory=FamilySettings, description="Image providers.")
     audio: FamilySettings = Field(default_factory=FamilySettings, description="Audio providers.")
     flashcards: FamilySettings = Field(
@@ -143,6 +144,8 @@ class Settings(BaseSettings):
         except ValidationError as error:
             told = {problem.location for problem in problems}
             problems += [one for one in _problems(error, sources) if one.location not in told]
+        else:
+            problems += _hiding(self.ai, sources)
         if problems:  # raised here, or the error would carry pydantic's, which has the values
             raise SettingsError(problems)
         self._provenance = _Provenance(sources, values)
@@ -198,8 +201,11 @@ def load_settings(**values: Any) -> Settings:
 
 
 def _families() -> frozenset[str]:
-    fields = Settings.model_fields.items()
-    return frozenset(name for name, field in fields if field.annotation is FamilySettings)
+    return frozenset(
+        name
+        for name, field in Settings.model_fields.items()
+        if isinstance(field.annotation, type) and issubclass(field.annotation, FamilySettings)
+    )
 
 
 def _is_branch(keys: Keys) -> bool:
@@ -256,6 +262,16 @@ def _problems(error: ValidationError, sources: tuple[Source, ...]) -> list[Probl
             problems += _unknown(path, reason, sources)
         else:
             problems.append(Problem(_origin(sources, path), reason, path))
+    return problems
+
+
+def _hiding(ai: AISettings, sources: tuple[Source, ...]) -> list[Problem]:
+    """Return the aliases that have the name of a provider."""
+    problems: list[Problem] = []
+    for name in sorted(ai.aliases.keys() & ai.providers.keys()):
+        path, provider = ("ai", "aliases", name), ("ai", "providers", name)
+        reason = f"has the name of a provider, set at {_origin(sources, provider)}; rename one"
+        problems.append(Problem(_origin(sources, path), reason, path))
     return problems
 
 

@@ -1,4 +1,8 @@
-"""AI: ask a model, whatever the service."""
+"""
+The AI family: ask a model, whatever the service.
+
+Importing this package makes the built-in types known; it imports none of their libraries.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +22,10 @@ from .model import (
     ToolResult,
     Usage,
 )
+from .types import AI_TYPES
 
 __all__ = [
+    "AI_TYPES",
     "AIConfig",
     "AIProvider",
     "Chunk",

@@ -165,7 +165,7 @@ def _signed(config: AzureBlobConfig, request: Request) -> urllib.request.Request
     # In slices, since the timeout is for each by itself. The settings admit http and https alone.
     view = memoryview(body)
     data = [view[at : at + _SLICE] for at in range(0, len(view), _SLICE)] or None
-    return urllib.request.Request(  # noqa: S310
+    return urllib.request.Request(  # noqa: S310 - see above
         f"{url}?{search}" if search else url,
         data,  # pyright: ignore[reportArgumentType]
         headers,

@@ -31,9 +31,30 @@ IMAGE_TYPES = (
     ),
 )
 
-AUDIO_TYPES: tuple[ProviderType, ...] = ()
+AUDIO_TYPES: tuple[ProviderType, ...] = (
+    ProviderType(
+        family="audio",
+        name="forvo",
+        path="purveyor.providers.media.audio.forvo:Forvo",
+        description="Words spoken by people, from Forvo",
+        capabilities=frozenset({"pronunciation"}),
+        extra="media",
+        display_name="Forvo",
+        well_known={"api_key": "FORVO_API_KEY"},
+    ),
+)
 
-FLASHCARD_TYPES: tuple[ProviderType, ...] = ()
+FLASHCARD_TYPES: tuple[ProviderType, ...] = (
+    ProviderType(
+        family="flashcards",
+        name="anki",
+        path="purveyor.providers.media.flashcards.anki:Anki",
+        description="The collection open in Anki on this machine, by AnkiConnect",
+        capabilities=frozenset({"media", "sync"}),
+        extra="media",
+        display_name="Anki",
+    ),
+)
 
 MEDIA_TYPES = (*IMAGE_TYPES, *AUDIO_TYPES, *FLASHCARD_TYPES)
 

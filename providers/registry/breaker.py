@@ -419,8 +419,8 @@ class CircuitBreaker:
         else:
             when = "An attempt is under way; try again shortly."
         return CircuitOpenError(
-            f"Provider {self.name!r} was not asked: its circuit breaker is {self._state}{self._why}. "
-            f"{when}",
+            f"Provider {self.name!r} was not asked: its circuit breaker is {self._state}"
+            f"{self._why}. {when}",
             self.name,
             {
                 "state": self._state.value,

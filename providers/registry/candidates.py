@@ -8,7 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from ...settings import FamilySettings, FoundProvider, ProviderSettings, Settings, read_providers
+from ...settings import (
+    AISettings,
+    FamilySettings,
+    FoundProvider,
+    ProviderSettings,
+    Settings,
+    read_providers,
+)
 from .errors import InvalidConfigError, RegistryError
 from .registration import Declaration
 from .report import LoadRow, Outcome
@@ -107,7 +114,17 @@ def from_settings(settings: Settings, family: Family) -> list[Candidate]:
         where = functools.partial(_where, settings, path)
         declaration = Declaration(provider, source, origin, where)
         found.append(Candidate(family.name, name, source, origin, declaration))
+    if isinstance(of_family, AISettings):
+        for name, provider in of_family.alias_providers.items():
+            origin = settings.origin((family.name, "aliases", name))
+            source = "environment" if _is_variable(origin) else "config"
+            declaration = Declaration(provider, source, origin, functools.partial(_here, origin))
+            found.append(Candidate(family.name, name, source, origin, declaration))
     return found
+
+
+def _here(origin: str, _: tuple[str, ...]) -> str:
+    return origin
 
 
 def _is_variable(origin: str) -> bool:

@@ -8,7 +8,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing, nullcontext
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 
 from pydantic import Field, field_validator
 
@@ -72,10 +72,8 @@ def why_not_yet(name: str, provider: Any, siblings: Siblings | None = None) -> s
         return "its circuit breaker is open"
     if siblings is not None and siblings.health(name).status is HealthStatus.UNHEALTHY:
         return "it is unhealthy"
-    if not isinstance(provider, Composite):
-        return ""
     reason = ""
-    for one in provider.members_of(provider.config):
+    for one in _members_of(provider):
         try:
             reason = why_not_yet(one, provider.member(one), siblings)
         except RegistryError as error:
@@ -83,6 +81,13 @@ def why_not_yet(name: str, provider: Any, siblings: Siblings | None = None) -> s
         if not reason:
             break
     return reason
+
+
+def _members_of(provider: Any) -> Sequence[str]:
+    if not isinstance(provider, Composite):
+        return ()
+    composite = cast("Composite[Any]", provider)
+    return composite.members_of(composite.config)
 
 
 class FailoverConfig(ProviderConfig):
@@ -220,14 +225,13 @@ class Failover(Composite[FailoverConfig]):
 
     def _found(self, name: str) -> Any:
         member = self.member(name)
-        if isinstance(member, Composite):
-            self._refuse_cycle(member, (self._name, name))
+        self._refuse_cycle(member, (self._name, name))
         if self._told:
             self._told.pop(name, None)
         return member
 
-    def _refuse_cycle(self, group: Composite[Any], path: tuple[str, ...]) -> None:
-        for name in group.members_of(group.config):
+    def _refuse_cycle(self, member: Any, path: tuple[str, ...]) -> None:
+        for name in _members_of(member):
             way = (*path, name)
             if name in path:
                 raise InvalidConfigError(
@@ -240,8 +244,7 @@ class Failover(Composite[FailoverConfig]):
                 inner = self.member(name)
             except RegistryError:  # told when it is needed
                 continue
-            if isinstance(inner, Composite):
-                self._refuse_cycle(inner, way)
+            self._refuse_cycle(inner, way)
 
     def _why_not_yet(self, name: str, member: Any) -> str:
         return why_not_yet(name, member, self._siblings)

@@ -9,6 +9,7 @@ from typing import Generic, TypeVar
 
 from pydantic import BaseModel
 
+from ...settings import ProviderSettings
 from .errors import NotFoundError, RegistryError, nearest_first
 from .metadata import ProviderInfo, capability_set
 from .registration import Declaration, Registration
@@ -118,6 +119,10 @@ class Lookup(Generic[ProviderT]):
     def config(self, name: str) -> BaseModel | None:
         """Return a provider's settings, secrets typed and so masked; None for a plain object."""
         return self._find(name).config
+
+    def settings(self, name: str) -> ProviderSettings:
+        """Return what every registration takes (priority and the like), as it is of one."""
+        return self._find(name).settings
 
     def find_by_capability(self, *capabilities: str) -> Sequence[str]:
         """Return the names of the providers that have all ``capabilities``: best priority first."""

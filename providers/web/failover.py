@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from ..registry.errors import PermissionDeniedError
+from ..registry.errors import InvalidConfigError, PermissionDeniedError
 from ..registry.failover import Failover
 from .errors import ModelNotFoundError, QuotaExhaustedError, RateLimitedError
 
@@ -15,12 +15,15 @@ class FailoverService(Failover):
     """
     Services that stand in for each other; see :class:`Failover`.
 
-    A call moves on also from a service that takes no more for now, or that lacks the model. A key
-    that is refused comes through, whenever that is found out: it would stay refused unseen.
+    A call moves on also from a service that takes no more for now, that lacks the model, or whose
+    alias leads nowhere. A key that is refused comes through, whenever that is found out: it would
+    stay refused unseen.
     """
 
     comes_through: ClassVar[tuple[type[Exception], ...]] = (PermissionDeniedError,)
 
     def _moves_on(self, error: Exception, member: Any) -> bool:
-        limits = RateLimitedError, QuotaExhaustedError, ModelNotFoundError
-        return isinstance(error, limits) or super()._moves_on(error, member)
+        return isinstance(error, _CURABLE) or super()._moves_on(error, member)
+
+
+_CURABLE = (RateLimitedError, QuotaExhaustedError, ModelNotFoundError, InvalidConfigError)

@@ -109,6 +109,7 @@ class Transport:
         explain: Makes the error of an answer whose status is not a good one.
         extra: The extra that installs what is needed.
         remedy: What to do if nothing listens at an address of this machine.
+        keep_alive: Whether connections serve again; not for a service that drops them unsaid.
         pause: Waits so many seconds.
     """
 
@@ -120,6 +121,7 @@ class Transport:
         explain: Callable[[Answer], ServiceError],
         extra: str,
         remedy: str = "Start it, or correct base_url.",
+        keep_alive: bool = True,
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._config = config
@@ -138,10 +140,13 @@ class Transport:
             sock_read=config.first_byte_timeout,
         )
         self._session: aiohttp.ClientSession = self._aiohttp.ClientSession(
-            connector=self._aiohttp.TCPConnector(limit=config.max_connections),
+            connector=self._aiohttp.TCPConnector(
+                limit=config.max_connections, force_close=not keep_alive
+            ),
             cookie_jar=self._aiohttp.DummyCookieJar(),
             trust_env=not is_local(config.base_url),  # HTTPS_PROXY and its like
         )
+        self._session._retry_connection = False  # retries are made here, and counted
 
     async def close(self) -> None:
         """Close all connections; requests under way fail."""

@@ -11,6 +11,10 @@ import pytest
 # A failed assert in the kit shows its values too. This must come before the modules are imported.
 pytest.register_assert_rewrite(
     *(
+        f"{__name__}.ai_{rules}"
+        for rules in ("asking", "capabilities", "case", "faults", "robustness")
+    ),
+    *(
         f"{__name__}.storage_{rules}"
         for rules in ("behaviour", "capabilities", "copies", "keys", "robustness")
     ),
@@ -21,8 +25,9 @@ pytest.register_assert_rewrite(
     *(f"{__name__}.images_{rules}" for rules in ("case", "making", "robustness")),
 )
 
+from .ai import AIConformance  # noqa: E402 - see above
 from .data_sources import DataSourceConformance  # noqa: E402 - see above
 from .images import ImageConformance  # noqa: E402 - see above
 from .storage import StorageConformance  # noqa: E402 - see above
 
-__all__ = ["DataSourceConformance", "ImageConformance", "StorageConformance"]
+__all__ = ["AIConformance", "DataSourceConformance", "ImageConformance", "StorageConformance"]

@@ -13,6 +13,7 @@ from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
 from purveyor.settings import (
+    AISettings,
     BreakerSettings,
     FamilySettings,
     HealthSettings,
@@ -35,15 +36,20 @@ TYPES = {
     tuple[str, ...]: "list of texts",
     tuple[SecretStr, ...]: "list of secrets",
     dict[str, Any]: "table",
+    dict[str, str]: "table of texts",
     BreakerSettings: "table",
     HealthSettings: "table",
 }
 
 
 def rows(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
-    """Yield the rows of the table; all families have the same settings."""
+    """Yield the rows of the table; of all families' settings once, and what AI has beside."""
     for name, field in model.model_fields.items():
         kind = type_of(field)
+        if kind is AISettings:
+            for key in AISettings.model_fields.keys() - FamilySettings.model_fields.keys():
+                yield row(f"{name}.{key}", AISettings.model_fields[key])
+            continue
         if kind is FamilySettings and name != "storage":
             continue
         if get_origin(kind) is dict and get_args(kind)[1] is ProviderSettings:
@@ -77,6 +83,9 @@ def described_type(kind: Any, field: FieldInfo) -> str:
 
 
 def type_of(field: FieldInfo) -> Any:
+    if get_origin(field.annotation) is dict and get_args(field.annotation)[1] is not Any:
+        key, value = get_args(field.annotation)
+        return dict[key, get_args(value)[0] if get_origin(value) is Annotated else value]
     kinds = [kind for kind in get_args(field.annotation) if kind is not type(None)]
     is_optional = type(None) in get_args(field.annotation)
     kind = kinds[0] if is_optional else field.annotation
@@ -126,7 +135,9 @@ def test_the_table_has_no_other_settings() -> None:
 
 def test_the_page_has_every_family() -> None:
     families = [
-        name for name, field in Settings.model_fields.items() if field.annotation is FamilySettings
+        name
+        for name, field in Settings.model_fields.items()
+        if field.annotation in (FamilySettings, AISettings)
     ]
     assert ", ".join(f"`{name}`" for name in families) in PAGE.read_text(encoding="utf-8")
 

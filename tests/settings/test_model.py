@@ -11,6 +11,7 @@ import pytest
 from pydantic import SecretStr, ValidationError
 
 from purveyor.settings import (
+    AISettings,
     BreakerSettings,
     FamilySettings,
     ProviderSettings,
@@ -30,7 +31,8 @@ def provider(**values: Any) -> ProviderSettings:
 def test_nothing_needs_to_be_set() -> None:
     settings = Settings()
     for family in FAMILIES:
-        assert getattr(settings, family) == FamilySettings(default=None, providers={})
+        kind = AISettings if family == "ai" else FamilySettings
+        assert getattr(settings, family) == kind(default=None, providers={})
     assert settings.home == Path(".purveyor")
     assert settings.registry.health.check_interval == 30.0
     assert settings.registry.health.timeout == 10.0
@@ -171,7 +173,7 @@ def test_settings_can_be_copied_and_pickled(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_every_setting_says_what_it_means() -> None:
-    models = [Settings, ProviderSettings, FamilySettings, BreakerSettings]
+    models = [Settings, ProviderSettings, FamilySettings, AISettings, BreakerSettings]
     models += [type(one) for _, one in Settings().registry]
     for model in models:
         for name, field in model.model_fields.items():

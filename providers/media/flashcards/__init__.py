@@ -12,6 +12,7 @@ from .base import (
     NoteType,
 )
 from .errors import (
+    CollectionNotOpenError,
     DeckNotFoundError,
     DuplicateNoteError,
     FlashcardError,
@@ -19,6 +20,7 @@ from .errors import (
 )
 
 __all__ = [
+    "CollectionNotOpenError",
     "DeckNotFoundError",
     "DuplicateNoteError",
     "Duplicates",

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from ...web.errors import ServiceError
 
-__all__ = ["DeckNotFoundError", "DuplicateNoteError", "FlashcardError", "NoteTypeNotFoundError"]
+__all__ = [
+    "CollectionNotOpenError",
+    "DeckNotFoundError",
+    "DuplicateNoteError",
+    "FlashcardError",
+    "NoteTypeNotFoundError",
+]
 
 
 class FlashcardError(ServiceError):
@@ -30,3 +36,10 @@ class DuplicateNoteError(FlashcardError):
     """A note with this first field is there already."""
 
     default_code = "DUPLICATE_NOTE"
+
+
+class CollectionNotOpenError(FlashcardError):
+    """The application runs, and has no collection open."""
+
+    default_code = "COLLECTION_NOT_OPEN"
+    is_backend_failure = True

@@ -687,11 +687,12 @@ class TestHolding:
         self, make: Callable[..., CircuitBreaker]
     ) -> None:
         off, closed, opened = make(enabled=False), make(), make()
+        late = opened.admit()
         closed.force_closed()
-        era = opened.admit()
         opened.force_open()
-        for breaker, era in ((off, off.admit()), (closed, closed.admit()), (opened, era)):
-            breaker.hold(era, 5.0, OSError())
+        off.hold(off.admit(), 5.0, OSError())
+        closed.hold(closed.admit(), 5.0, OSError())
+        opened.hold(late, 5.0, OSError())
         assert [one.state for one in (off, closed, opened)] == [CLOSED, CLOSED, OPEN]
         assert opened.retry_after is None
 

@@ -9,6 +9,8 @@ import pytest
 from pydantic import BaseModel
 
 from purveyor.testing.conformance import StorageConformance
+from purveyor.testing.conformance.storage_capabilities import CapabilityRules
+from purveyor.testing.conformance.storage_robustness import RobustnessRules
 from tests.providers.registry.plugin_samples import copy_example, loader, write_plugin
 
 FOLDER_PLUGIN = """
@@ -64,10 +66,11 @@ class TestMemoryIsolated(PluginConformance):
     isolation = "process"
 
 
-class TestFolderIsolated(PluginConformance):
-    """Objects larger than the pipe, kept by threads of the plugin's process."""
+class TestFolderIsolated(PluginCase, CapabilityRules, RobustnessRules):
+    """Objects larger than the pipe, kept by threads of the plugin's process; streams and races."""
 
-    __test__ = True
+    provider_class = object
+    capabilities = frozenset()
     isolation = "process"
     persistent = True
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from purveyor.providers.storage.sftp import SFTPConfig, SFTPStorage
 from purveyor.providers.storage.smb import SMBConfig, SMBStorage
 from purveyor.providers.storage.sqlite import SQLiteConfig, SQLiteStorage
 from purveyor.testing.conformance import StorageConformance
+from purveyor.testing.servers import SeaweedFS
 
 MIB = 1024 * 1024
 
@@ -45,10 +47,22 @@ class TestS3Storage(StorageConformance):
     # Its lock lets who must wait try again in steps of a second.
     racers = 5
 
+    @pytest.fixture(scope="class")
+    @classmethod
+    def bucket(cls, seaweedfs: SeaweedFS) -> str:
+        """A bucket for all: this server is slow to make room in a new one."""
+        return seaweedfs.create_bucket()
+
     @pytest.fixture
-    def storage_config(self, s3_config: S3Config) -> S3Config:
+    def storage_config(
+        self, seaweedfs: SeaweedFS, bucket: str, request: pytest.FixtureRequest
+    ) -> S3Config:
+        place = {"bucket": bucket, "prefix": secrets.token_hex(8)}
+        if "odd_keys" in request.node.name:  # with a prefix the longest is too long
+            place = {"bucket": seaweedfs.create_bucket()}
         # A large put holds so many parts in memory.
-        return s3_config.model_copy(update={"part_size": 5 * MIB, "max_concurrency": 2})
+        limits = {"part_size": 5 * MIB, "max_concurrency": 2}
+        return S3Config.model_validate({**place, **limits, **seaweedfs.login})
 
 
 @pytest.mark.requirement("S0.42")
