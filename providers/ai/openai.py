@@ -11,12 +11,12 @@ from pydantic import Field
 from ..registry.errors import InvalidStateError
 from ..registry.provider import operation
 from ..registry.redaction import MASK
+from ..web.openai import explain
 from ..web.transport import Answer, Transport
 from .base import AIConfig, AIProvider, Request
 from .errors import AccessDeniedError, AuthenticationError, ServiceError
 from .model import Chunk, Completion, ModelInfo
 from .openai_chat import ChatReducer, body_of, completion_of, models_of
-from .openai_errors import explain
 from .wire import ClientWire, TransportWire, Wire, chunks_of
 
 __all__ = ["OpenAIConfig", "OpenAIProvider"]

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, cast
 
+from ..web.openai import explain
 from ..web.transport import Answer
 from .base import Request
 from .errors import BadResponseError, InvalidOutputError, StreamInterruptedError
@@ -28,7 +29,6 @@ from .model import (
     ToolResult,
     Usage,
 )
-from .openai_errors import explain
 from .openai_schema import is_strict, strict
 from .wire import DONE, WireEvent
 
