@@ -409,9 +409,16 @@ async def test_the_rate_limit_is_kept_to(openai: OpenAIImagesDouble) -> None:
     await images.dispose()
 
 
+def test_prices_may_be_json_as_the_environment_has_them() -> None:
+    config = OpenAIImageConfig.model_validate({"prices": '{"*": 0.04}'})
+    assert OpenAIImages(config).estimate_cost(model="any", count=2) == Decimal("0.08")
+
+
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
+        ({"prices": "0.04"}, "dictionary"),
+        ({"prices": "cheap"}, "must be a table"),
         ({"rate_limit": "often"}, "such as 60/minute"),
         ({"format": "bmp"}, "png"),
         ({"prices": {"*": -1}}, "greater than or equal to 0"),
