@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import uuid
 from decimal import Decimal
 from typing import Any
@@ -221,6 +222,32 @@ async def test_what_came_of_a_task_before_its_time_was_over_is_kept(runware: Run
     await images.dispose()
 
 
+async def test_a_result_that_says_itself_that_it_failed_is_told(runware: RunwareDouble) -> None:
+    images = made(runware, delivery="async")
+    failed = {"status": "error", "error": {"code": "promptBlocked", "message": "Not that."}}
+    runware.fail(Fault(), Fault(200, body={"data": [failed]}))
+    with pytest.raises(ContentRefusedError, match="Not that"):
+        await images.generate("a cat")
+    await images.dispose()
+
+
+async def test_a_question_that_fails_for_good_is_told_with_its_task(runware: RunwareDouble) -> None:
+    images = made(runware, delivery="async", retries=0)
+    runware.fail(Fault(), Fault(504))
+    with pytest.raises(OverloadedError) as caught:
+        await images.generate("a cat")
+    assert caught.value.context["taskUUID"] == sent(runware)[0]["taskUUID"]
+    await images.dispose()
+
+
+async def test_a_picture_that_comes_twice_is_one(runware: RunwareDouble) -> None:
+    images = made(runware, delivery="async")
+    runware.questions = 3
+    made_of = await images.generate("a cat", count=3)
+    assert len({image.seed for image in made_of}) == 3
+    await images.dispose()
+
+
 # -- errors ------------------------------------------------------------------------------
 
 
@@ -330,6 +357,4 @@ def test_settings_are_checked(settings: dict[str, Any]) -> None:
 
 
 def _encoded(data: bytes) -> str:
-    import base64
-
     return base64.b64encode(data).decode()
