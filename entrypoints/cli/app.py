@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ... import __version__
-from . import check, credentials, plugins, providers, sources, storage, sync
+from . import ai, check, credentials, deck, media, plugins, providers, sources, storage, sync
 from .session import CommandGroup, Session, start_logging
 
 __all__ = ["app"]
@@ -67,3 +67,7 @@ app.add_typer(sources.app, name="sources")
 app.add_typer(plugins.app, name="plugins")
 app.add_typer(credentials.app, name="credentials")
 app.command("sync")(sync.sync_command)
+app.command("ask")(ai.ask)
+app.command("image")(media.image)
+app.command("pronounce")(media.pronounce)
+app.add_typer(deck.app, name="deck")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
@@ -12,11 +13,13 @@ from ...providers.catalogue import Entry
 from ...providers.registry import (
     HealthResult,
     HealthStatus,
+    NotFoundError,
     ProviderInfo,
     ProviderRegistry,
     ProviderType,
     default_types,
 )
+from ...providers.registry.errors import nearest_first
 from .output import print_fields, print_json, print_table, tell
 from .secrets import AskFor, FromFile, FromVariable, settings_from
 from .session import FAILED, Session, fail
@@ -132,36 +135,65 @@ def check_providers(
     names: Annotated[
         list[str] | None, typer.Argument(metavar="[NAME]...", help="Which; all when none is given.")
     ] = None,
-    family: OneFamily = "storage",
+    family: AnyFamily = None,
     as_json: Json = False,
 ) -> None:
     """
     Connect to providers and ask whether they are well; exits with 1 if one is not.
 
+    Names are looked up in all families, unless one is given. Without names it is all of the
+    family, or of storage. What is asked costs nothing.
+
     Example: purveyor providers test backups archive
     """
 
-    async def work(container: ApplicationContainer) -> list[HealthResult]:
-        registry = _registry(container, family)
-        chosen = names or [info.name for info in registry.list()]
-        for name in chosen:
-            registry.require(name)
-        return await asyncio.gather(*(registry.get_provider_health(name) for name in chosen))
+    async def work(container: ApplicationContainer) -> list[tuple[str, HealthResult]]:
+        chosen = list(_chosen(container, names, family))
+        results = await asyncio.gather(
+            *(registry.get_provider_health(name) for registry, name in chosen)
+        )
+        return [
+            (registry.family.name, result)
+            for (registry, _), result in zip(chosen, results, strict=True)
+        ]
 
     session: Session = context.obj
     found = session.run(work)
     if as_json:
-        print_json([result.to_dict() for result in found])
+        print_json([{**result.to_dict(), "family": of} for of, result in found])
     else:
         print_table(
-            ("name", "status", "ms", "message"),
+            ("name", "status", "ms", "message", "family"),
             [
-                (one.name, one.status.value, f"{one.latency * 1000:.1f}", one.message)
-                for one in found
+                (one.name, one.status.value, f"{one.latency * 1000:.1f}", one.message, of)
+                for of, one in found
             ],
         )
-    if any(one.status is HealthStatus.UNHEALTHY for one in found):
+    if any(one.status is HealthStatus.UNHEALTHY for _, one in found):
         raise typer.Exit(FAILED)
+
+
+def _chosen(
+    container: ApplicationContainer, names: list[str] | None, family: str | None
+) -> Iterator[tuple[ProviderRegistry[Any], str]]:
+    """Yield the providers that are meant, each with its family's registry."""
+    if not names:
+        registry = _registry(container, family or "storage")
+        yield from ((registry, info.name) for info in registry.list())
+        return
+    registries = _registries(container, family)
+    for name in names:
+        having = [registry for registry in registries if registry.has(name)]
+        for registry in having or registries[:1] * (family is not None):
+            registry.require(name)
+            yield registry, name
+        if not having:
+            known = sorted({one for registry in registries for one in registry.names()})
+            raise NotFoundError(
+                f"Provider not found: {name}. There are these in all families: "
+                f"{', '.join(nearest_first(name, known))}.",
+                name,
+            )
 
 
 @app.command()

@@ -113,6 +113,27 @@ class FlashcardProvider(Provider[ConfigT]):
         raise NotImplementedError
 
     @operation
+    async def existing(
+        self, notes: Sequence[Note], *, note_type: str | None = None
+    ) -> Sequence[int | None]:
+        """
+        Tell which notes are there already: what ``add_notes`` would call a duplicate.
+
+        Args:
+            notes: Any number; pictures and sounds do not matter.
+            note_type: For notes that name none; the provider's when not given.
+
+        Returns:
+            For each note, in their order, the id of the note of the same type with the same first
+            field, None where there is none.
+
+        Raises:
+            NoteTypeNotFoundError: There is no such note type, or it lacks a field.
+            ServiceError: The application does not answer, or refuses the key.
+        """
+        raise NotImplementedError
+
+    @operation
     async def add_notes(
         self,
         notes: Sequence[Note],
