@@ -12,6 +12,7 @@ and how one sees that it answers.
 
 from __future__ import annotations
 
+from .aimock import Aimock
 from .azurite import Azurite
 from .base import LoopbackServer, Response, ServerUnavailableError, free_ports
 from .openssh import OpenSSH
@@ -20,6 +21,7 @@ from .samba import Samba
 from .seaweedfs import SeaweedFS
 
 __all__ = [
+    "Aimock",
     "Azurite",
     "LoopbackServer",
     "OpenSSH",
