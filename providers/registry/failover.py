@@ -144,9 +144,10 @@ class Failover(Composite[FailoverConfig]):
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-        if len(errors) < len(tasks):
-            return HealthStatus.DEGRADED
-        raise self._outage("check_health", errors)
+        found = {task.result() for task in tasks} - {HealthStatus.UNHEALTHY}
+        if not found:
+            raise self._outage("check_health", errors)
+        return HealthStatus.DEGRADED if HealthStatus.DEGRADED in found else HealthStatus.UNKNOWN
 
     if not TYPE_CHECKING:
 
