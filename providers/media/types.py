@@ -34,7 +34,7 @@ IMAGE_TYPES = (
     ),
 )
 
-AUDIO_TYPES: tuple[ProviderType, ...] = (
+AUDIO_TYPES = (
     ProviderType(
         family="audio",
         name="forvo",
@@ -43,11 +43,11 @@ AUDIO_TYPES: tuple[ProviderType, ...] = (
         capabilities=frozenset({"pronunciation"}),
         extra="media",
         display_name="Forvo",
-        well_known=MappingProxyType({"api_key": "FORVO_API_KEY"}),
+        well_known={"api_key": "FORVO_API_KEY"},
     ),
 )
 
-FLASHCARD_TYPES: tuple[ProviderType, ...] = (
+FLASHCARD_TYPES = (
     ProviderType(
         family="flashcards",
         name="anki",
