@@ -233,6 +233,11 @@ class Adding:
 
     # -- looking for notes ---------------------------------------------------------------
 
+    async def ids(self, drafts: Sequence[Draft]) -> list[int | None]:
+        """Return the ids of the notes that have the drafts' first fields."""
+        await self._find_twins(drafts)
+        return [draft.twin for draft in drafts]
+
     async def _find_twins(self, drafts: Sequence[Draft]) -> None:
         """Find the notes that have the drafts' first fields."""
         actions = [("findNotes", {"query": self._search(draft)}) for draft in drafts]
