@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import threading
 from pathlib import Path
 
 from ..registry.daemon import in_daemon_thread
@@ -40,22 +41,28 @@ async def write_file(path: str | Path, data: bytes) -> Path:
     """
     Write a file, whole or not at all; one that is there is replaced. Returns its path.
 
-    It is written beside its place and renamed. Who is cancelled meanwhile leaves either the whole
-    file or none.
+    It is written beside its place, by a thread, and renamed. Who is cancelled before that leaves
+    what was there, for good: no thread comes late and puts it over what another call wrote.
 
     Raises:
         OSError: It cannot be written; nothing of it is left.
     """
     path = check_target(path)
-    await in_daemon_thread(_write, path, data)
-    return path
-
-
-def _write(path: Path, data: bytes) -> None:
     beside = path.with_name(f".{path.name[:200]}.{secrets.token_hex(4)}.part")
+    given_up = threading.Event()
+
+    def write() -> None:
+        try:
+            beside.write_bytes(data)
+        finally:
+            if given_up.is_set():
+                beside.unlink(missing_ok=True)
+
     try:
-        beside.write_bytes(data)
-        os.replace(beside, path)  # noqa: PTH105 - the one that replaces on every system
+        await in_daemon_thread(write)
+        os.replace(beside, path)  # noqa: PTH105 - here, where no cancellation comes between
     except BaseException:
+        given_up.set()
         beside.unlink(missing_ok=True)
         raise
+    return path

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from types import MappingProxyType
-
 from ..registry.types import ProviderType, default_types
 
 __all__ = ["MEDIA_TYPES"]
@@ -14,24 +12,29 @@ IMAGE_TYPES = (
         name="openai",
         path="purveyor.providers.media.images.openai:OpenAIImages",
         description="Images of OpenAI, and of every service that speaks its protocol",
-        capabilities=frozenset({"batch"}),
+        capabilities=frozenset({"batch", "remote"}),
         extra="media",
         display_name="OpenAI",
-        well_known=MappingProxyType({"api_key": "OPENAI_API_KEY"}),
+        well_known={
+            "api_key": "OPENAI_API_KEY",
+            "base_url": "OPENAI_BASE_URL",
+            "organization": "OPENAI_ORG_ID",
+            "project": "OPENAI_PROJECT_ID",
+        },
     ),
     ProviderType(
         family="images",
         name="runware",
         path="purveyor.providers.media.images.runware:RunwareImages",
         description="Images of the many models that Runware has",
-        capabilities=frozenset({"batch", "negative-prompt", "seed"}),
+        capabilities=frozenset({"batch", "negative-prompt", "seed", "remote"}),
         extra="media",
         display_name="Runware",
-        well_known=MappingProxyType({"api_key": "RUNWARE_API_KEY"}),
+        well_known={"api_key": "RUNWARE_API_KEY"},
     ),
 )
 
-AUDIO_TYPES: tuple[ProviderType, ...] = (
+AUDIO_TYPES = (
     ProviderType(
         family="audio",
         name="forvo",
@@ -40,11 +43,11 @@ AUDIO_TYPES: tuple[ProviderType, ...] = (
         capabilities=frozenset({"pronunciation"}),
         extra="media",
         display_name="Forvo",
-        well_known=MappingProxyType({"api_key": "FORVO_API_KEY"}),
+        well_known={"api_key": "FORVO_API_KEY"},
     ),
 )
 
-FLASHCARD_TYPES: tuple[ProviderType, ...] = (
+FLASHCARD_TYPES = (
     ProviderType(
         family="flashcards",
         name="anki",

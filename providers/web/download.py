@@ -71,9 +71,10 @@ class Downloads:
                 self._check(url)
                 target = self._url(url, encoded=True)
                 async with self._session.get(target, allow_redirects=False) as response:
-                    if not 300 <= response.status < 400:
+                    elsewhere = response.headers.get("Location")
+                    if elsewhere is None or not 300 <= response.status < 400:
                         return await self._read(response)
-                    url = urljoin(url, response.headers.get("Location", ""))
+                    url = urljoin(url, elsewhere)
         except TimeoutError as error:
             raise ServiceTimeoutError(
                 f"A file did not come within {self._timeout:g} s (request_timeout). Try again, or "

@@ -12,6 +12,7 @@ and how one sees that it answers.
 
 from __future__ import annotations
 
+from .aimock import Aimock
 from .anki import AnkiConnectServer
 from .azurite import Azurite
 from .base import LoopbackServer, Response, ServerUnavailableError, free_ports
@@ -21,6 +22,7 @@ from .samba import Samba
 from .seaweedfs import SeaweedFS
 
 __all__ = [
+    "Aimock",
     "AnkiConnectServer",
     "Azurite",
     "LoopbackServer",

@@ -142,7 +142,7 @@ class Adding:
             else:
                 draft.fail(answer or "Anki does not take it, and does not say why.")
         await self._move(added)
-        await self.find_twins(late)
+        await self._find_twins(late)
         await self._settle([one for one in (*present, *late) if one.result is None])
         if again:
             await self._add(again)
@@ -171,7 +171,7 @@ class Adding:
                 draft.fail(f"Anki does not take it: {reason}.")
             else:
                 unclear.append(draft)
-        await self.find_twins([*present, *unclear])
+        await self._find_twins([*present, *unclear])
         for draft in unclear:
             if draft.twin is not None:
                 present.append(draft)
@@ -233,7 +233,12 @@ class Adding:
 
     # -- looking for notes ---------------------------------------------------------------
 
-    async def find_twins(self, drafts: Sequence[Draft]) -> None:
+    async def ids(self, drafts: Sequence[Draft]) -> list[int | None]:
+        """Return the ids of the notes that have the drafts' first fields."""
+        await self._find_twins(drafts)
+        return [draft.twin for draft in drafts]
+
+    async def _find_twins(self, drafts: Sequence[Draft]) -> None:
         """Find the notes that have the drafts' first fields."""
         actions = [("findNotes", {"query": self._search(draft)}) for draft in drafts]
         for draft, answer in zip(drafts, await self._anki.calls(actions), strict=True):

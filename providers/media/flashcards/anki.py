@@ -100,8 +100,7 @@ class Anki(FlashcardProvider[AnkiConfig]):
         if not drafts:
             return []
         collection = await self._collection(drafts)
-        await Adding(self._anki, collection, "skip", self._store).find_twins(drafts)
-        return [draft.twin for draft in drafts]
+        return await Adding(self._anki, collection, "skip", self._store).ids(drafts)
 
     @operation
     async def add_notes(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
 from decimal import Decimal
 from typing import Annotated, Any, Literal, cast
 
@@ -72,12 +72,18 @@ class ImageConfig(WebConfig):
 
     @field_validator("prices", mode="before")
     @classmethod
-    def _numbers_are_prices(cls, value: Any) -> Any:
+    def _read_prices(cls, value: Any) -> Any:
+        """Take JSON too, as a variable of the environment has it; a number is for each picture."""
+        if isinstance(value, str):
+            try:
+                value = json.loads(value)
+            except ValueError:
+                raise ValueError('must be a table, or JSON such as {"MODEL": 0.04}') from None
         if not isinstance(value, dict):
             return value
         prices = dict(cast("dict[Any, Any]", value))
         for name, price in prices.items():
-            if not isinstance(price, (Mapping, ImagePrice)):
+            if not isinstance(price, (dict, ImagePrice)):
                 prices[name] = {"per_image": {"*": price}}
         return prices
 

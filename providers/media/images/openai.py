@@ -140,7 +140,7 @@ class OpenAIImages(RemoteImages[OpenAIImageConfig]):
                     revised_prompt=item.get("revised_prompt"),
                 )
             except BadResponseError as error:
-                outcome.failure = _no_address(item) or error
+                outcome.failure = _address_instead(item) or error
             else:
                 outcome.images.append(image)
         return outcome
@@ -170,7 +170,7 @@ class OpenAIImages(RemoteImages[OpenAIImageConfig]):
         return {name: value for name, value in given.items() if value}
 
 
-def _no_address(item: Mapping[str, Any]) -> BadResponseError | None:
+def _address_instead(item: Mapping[str, Any]) -> BadResponseError | None:
     if not item.get("url"):
         return None
     return BadResponseError(

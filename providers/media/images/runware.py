@@ -158,15 +158,15 @@ class RunwareImages(RemoteImages[RunwareConfig]):
                     wait = min(wait * 1.5, max(LONGEST_POLL, config.poll_interval))
                     asked = {"taskType": "getResponse", "taskUUID": task}
                     collected.take(await self._sent(asked, repeatable=True))
+        except ServiceError as error:
+            error.context.setdefault("taskUUID", task)
+            collected.outcome.failure = error
         except TimeoutError:
             collected.outcome.failure = ServiceTimeoutError(
                 f"The pictures were not there after {config.request_timeout:g} s "
                 "(request_timeout). Allow more; the service goes on with them.",
                 context={"taskUUID": task},
             )
-        except ServiceError as error:
-            error.context.setdefault("taskUUID", task)
-            collected.outcome.failure = error
 
     async def _sent(
         self, task: Mapping[str, Any], *, repeatable: bool = False

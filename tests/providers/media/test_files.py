@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -50,15 +51,34 @@ async def test_a_write_that_fails_leaves_nothing(tmp_path: Path) -> None:
     assert below(tmp_path) == {}
 
 
-async def test_who_is_cancelled_leaves_the_whole_file_or_none(tmp_path: Path) -> None:
-    data = bytes(32 * 1024 * 1024)
-    task = asyncio.create_task(write_file(tmp_path / "a.bin", data))
-    await asyncio.sleep(0)
+async def test_who_is_cancelled_leaves_what_was_there_for_good(tmp_path: Path) -> None:
+    path = tmp_path / "a.bin"
+    await write_file(path, b"before")
+    task = asyncio.create_task(write_file(path, bytes(32 * 1024 * 1024)))
+    while len(below(tmp_path)) < 2:  # noqa: ASYNC110 - a thread makes it true
+        await asyncio.sleep(0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+    assert below(tmp_path) == {"a.bin": 6}
+    await until_no_thread_writes()
+    assert below(tmp_path) == {"a.bin": 6}
+
+
+async def test_who_is_cancelled_before_it_begins_leaves_nothing(tmp_path: Path) -> None:
+    for turns in range(20):
+        task = asyncio.create_task(write_file(tmp_path / "a.bin", bytes(100_000)))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task])
+    await until_no_thread_writes()
+    assert below(tmp_path).items() <= {("a.bin", 100_000)}
+
+
+async def until_no_thread_writes() -> None:
     async with asyncio.timeout(10):
-        while not below(tmp_path).items() <= {("a.bin", len(data))}:  # noqa: ASYNC110
+        while any("write_file" in one.name for one in threading.enumerate()):  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
 

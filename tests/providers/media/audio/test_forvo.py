@@ -327,3 +327,21 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [Fault(hang_up=True), Fault(500), Fault(404, body=["No /audio/"]), Fault(302), Fault(delay=5)],
+)
+async def test_a_link_is_nowhere_to_be_seen(
+    double: ForvoDouble, fault: Fault, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    double.fail(Fault(), fault)
+    async with Forvo(config(double, request_timeout=patience(fault))) as forvo:
+        with pytest.raises(ServiceError) as caught:
+            await forvo.pronounce("hola", "es")
+    shown = "".join(traceback.format_exception(caught.value)) + caplog.text
+    shown += "".join(repr(one) + str(vars(one)) for one in _chain(caught.value))
+    assert double.last.path.startswith("/audio/")
+    assert double.last.path.removeprefix("/audio/") not in shown

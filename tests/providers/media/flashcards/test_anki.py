@@ -45,7 +45,7 @@ VERSIONS: dict[str, dict[str, bool]] = {
 }
 
 
-@pytest.fixture(params=VERSIONS.values(), ids=VERSIONS)
+@pytest.fixture(params=VERSIONS.values(), ids=list(VERSIONS))
 def each_version(request: pytest.FixtureRequest) -> Iterator[AnkiDouble]:
     with AnkiDouble(**request.param) as double:
         yield double
