@@ -36,8 +36,9 @@ CALLS = 100
 STREAMS = 5
 PIECES = 1_000
 KEY = "sk-benchmark"
+WORDS = [f"wave {number:04}, " for number in range(PIECES)]  # LiteLLM refuses to hear one twice
 PROMPT = "Tell me of the sea."
-WORD = "wave after wave "
+TEXT, ALL = "".join(WORDS[:80]), sum(map(len, WORDS))
 
 Asking = Callable[[], Awaitable[object]]
 
@@ -56,19 +57,19 @@ def _anthropic() -> tuple[bytes, list[bytes]]:
         "type": "message",
         "role": "assistant",
         "model": "m",
-        "content": [{"type": "text", "text": WORD * 50}],
+        "content": [{"type": "text", "text": TEXT}],
         "stop_reason": "end_turn",
         "stop_sequence": None,
         "usage": {"input_tokens": 9, "output_tokens": 200},
     }
     begun = {**message, "content": [], "stop_reason": None}
     block = {"type": "text", "text": ""}
-    delta = {"type": "text_delta", "text": WORD}
+    deltas = [{"type": "text_delta", "text": word} for word in WORDS]
     end = {"stop_reason": "end_turn", "stop_sequence": None}
     data: list[dict[str, Any]] = [
         {"type": "message_start", "message": begun},
         {"type": "content_block_start", "index": 0, "content_block": block},
-        *[{"type": "content_block_delta", "index": 0, "delta": delta}] * PIECES,
+        *[{"type": "content_block_delta", "index": 0, "delta": delta} for delta in deltas],
         {"type": "content_block_stop", "index": 0},
         {"type": "message_delta", "delta": end, "usage": {"output_tokens": PIECES}},
         {"type": "message_stop"},
@@ -79,7 +80,7 @@ def _anthropic() -> tuple[bytes, list[bytes]]:
 def _openai() -> tuple[bytes, list[bytes]]:
     usage = {"prompt_tokens": 9, "completion_tokens": 200, "total_tokens": 209}
     top = {"id": "chatcmpl-1", "created": 1, "model": "m"}
-    said = {"role": "assistant", "content": WORD * 50, "refusal": None}
+    said = {"role": "assistant", "content": TEXT, "refusal": None}
     choice = {"index": 0, "message": said, "logprobs": None, "finish_reason": "stop"}
     answer = {**top, "object": "chat.completion", "choices": [choice], "usage": usage}
 
@@ -88,7 +89,7 @@ def _openai() -> tuple[bytes, list[bytes]]:
         return _event({**top, "object": "chat.completion.chunk", "choices": [choice]})
 
     last = _event({**top, "object": "chat.completion.chunk", "choices": [], "usage": usage})
-    pieces = [chunk({"content": WORD})] * PIECES
+    pieces = [chunk({"content": word}) for word in WORDS]
     first = chunk({"role": "assistant", "content": ""})
     return json.dumps(answer).encode(), [
         first,
@@ -137,13 +138,13 @@ def _handler(answer: bytes, events: list[bytes]) -> Callable[[web.Request], Any]
 async def _ours(provider: AIProvider[Any]) -> tuple[Asking, Asking]:
     async def complete() -> None:
         answer = await provider.complete(PROMPT)
-        assert len(answer.text) == len(WORD) * 50
+        assert len(answer.text) == len(TEXT)
 
     async def stream() -> None:
         count = 0
         async for chunk in provider.stream(PROMPT):
             count += len(chunk.text)
-        assert count == len(WORD) * PIECES
+        assert count == ALL
 
     return complete, stream
 
@@ -160,14 +161,14 @@ def _anthropic_sdk(url: str) -> tuple[Asking, Asking]:
 
     async def complete() -> None:
         answer = await client.messages.create(**asked)
-        assert len(answer.content[0].text) == len(WORD) * 50
+        assert len(answer.content[0].text) == len(TEXT)
 
     async def stream() -> None:
         count = 0
         async for event in await client.messages.create(**asked, stream=True):
             if event.type == "content_block_delta":
                 count += len(event.delta.text)
-        assert count == len(WORD) * PIECES
+        assert count == ALL
 
     return complete, stream
 
@@ -183,6 +184,8 @@ def _openai_sdk(url: str) -> tuple[Asking, Asking]:
 def _litellm(url: str, service: str) -> tuple[Asking, Asking]:
     import litellm
 
+    litellm.suppress_debug_info = True
+
     base = f"{url}/v1" if service == "openai" else url
     asked: dict[str, Any] = {
         "model": f"{service}/m",
@@ -196,14 +199,14 @@ def _litellm(url: str, service: str) -> tuple[Asking, Asking]:
 def _chat(create: Callable[..., Any], asked: Mapping[str, Any]) -> tuple[Asking, Asking]:
     async def complete() -> None:
         answer = await create(**asked)
-        assert len(answer.choices[0].message.content) == len(WORD) * 50
+        assert len(answer.choices[0].message.content) == len(TEXT)
 
     async def stream() -> None:
         count = 0
         async for chunk in await create(**asked, stream=True):
             if chunk.choices:
                 count += len(chunk.choices[0].delta.content or "")
-        assert count == len(WORD) * PIECES
+        assert count == ALL
 
     return complete, stream
 
