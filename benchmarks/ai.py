@@ -182,7 +182,7 @@ def _openai_sdk(url: str) -> tuple[Asking, Asking]:
 
 
 def _litellm(url: str, service: str) -> tuple[Asking, Asking]:
-    import litellm
+    import litellm  # pyright: ignore[reportMissingImports] - if it is there
 
     litellm.suppress_debug_info = True
 
