@@ -53,6 +53,7 @@ class AnthropicProvider(AIProvider[AnthropicConfig]):
     """
 
     _calls: Mapping[str, Callable[..., Any]] | None = None
+    _client_key: str = ""
 
     def __init__(self, config: AnthropicConfig) -> None:
         super().__init__(config)
@@ -76,6 +77,7 @@ class AnthropicProvider(AIProvider[AnthropicConfig]):
         provider = cls(config or AnthropicConfig())
         once = client.with_options(max_retries=0)
         calls = {MESSAGES: once.messages.create, COUNT_TOKENS: once.messages.count_tokens}
+        provider._client_key = getattr(client, "api_key", None) or ""
         provider._calls = {**calls, MODELS: once.models.list} if hasattr(once, "models") else calls
         return provider
 
@@ -173,7 +175,7 @@ class AnthropicProvider(AIProvider[AnthropicConfig]):
     @property
     def _key(self) -> str:
         key = self.config.api_key
-        return key.get_secret_value() if key is not None else ""
+        return key.get_secret_value() if key is not None else self._client_key
 
     def _explain(self, answer: Answer) -> ServiceError:
         if self._key:  # a service may quote it

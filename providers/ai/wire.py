@@ -139,7 +139,7 @@ class ClientWire:
                 data = _dumped(event)
                 yield WireEvent(str(data.get("type") or "message"), data)
         except Exception as error:
-            raise self._named(error) from error
+            raise self._named(error) from _shown(error)
         finally:
             await events.close()
 
@@ -160,7 +160,7 @@ class ClientWire:
         try:
             return await call(**named, extra_body=more or None, extra_headers=headers)
         except Exception as error:
-            raise self._named(error) from error
+            raise self._named(error) from _shown(error)
 
     def _named(self, error: Exception) -> Exception:
         """Return the error to raise for one of the SDK or of the HTTP library below it."""
@@ -263,6 +263,11 @@ def _dumped(found: Any) -> Mapping[str, Any]:
             "client's base_url."
         )
     return dump(mode="json", warnings=False)
+
+
+def _shown(error: Exception) -> Exception | None:
+    """Return an error that may stand as a cause; one with what a service said may quote the key."""
+    return error if getattr(error, "body", None) is None else None
 
 
 def _body_of(error: Exception) -> bytes:

@@ -366,3 +366,29 @@ async def test_who_turns_away_breaks_the_connection(
         while not double.broken_streams:  # noqa: ASYNC110 - it is in another thread
             await asyncio.sleep(0.01)
     assert (await provider.complete("Hi")).text == "You said: Hi"
+
+
+async def test_two_hundred_streams_at_once(double: AnthropicDouble) -> None:
+    async def ask(number: int) -> str:
+        prompt = f"number {number} " * 20
+        pieces = [chunk.text async for chunk in provider.stream(prompt)]
+        assert "".join(pieces) == f"You said: {prompt}"
+        return prompt
+
+    async def are_open(count: int) -> None:
+        async with asyncio.timeout(10):
+            while double.open_streams != count:  # noqa: ASYNC110 - it is in another thread
+                await asyncio.sleep(0.01)
+
+    double.fail(*[Fault(hold_after=4)] * 200)
+    config = config_for(double, max_connections=200, first_byte_timeout=20)
+    async with AnthropicProvider(config) as provider:
+        tasks = [asyncio.create_task(ask(number)) for number in range(200)]
+        await are_open(200)
+        tasks[7].cancel()
+        await are_open(199)
+        double.release()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+    assert isinstance(results.pop(7), asyncio.CancelledError)
+    assert len({str(result) for result in results}) == 199
+    assert all(str(result).startswith("number ") for result in results)

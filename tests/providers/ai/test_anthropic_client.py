@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import AsyncIterator, Iterator
 
 import anthropic
@@ -125,6 +126,15 @@ async def test_errors_of_the_client_are_ours_and_nothing_is_sent_again(
     with pytest.raises(expected):
         await provider.complete("Hi")
     assert len(double.requests) == 1
+
+
+async def test_a_key_that_the_service_quotes_is_not_shown(
+    provider: AnthropicProvider, double: AnthropicDouble
+) -> None:
+    double.fail(double.error(401, "authentication_error", f"invalid x-api-key: {double.key}"))
+    with pytest.raises(AuthenticationError) as caught:
+        await provider.complete("Hi")
+    assert double.key not in "".join(traceback.format_exception(caught.value))
 
 
 async def test_the_wait_a_client_was_told_is_kept(
