@@ -127,7 +127,7 @@ class ApplicationContainer(containers.DeclarativeContainer):
     flashcards: ProviderSelector[FlashcardProvider[Any]] = flashcards_family.select
 
     registries: di.Provider[Registries] = di.Callable(
-        _registries, storage, data_sources, ai, images, audio, flashcards
+        _registries, storage, data_sources, ai, audio, images, flashcards
     )
     catalogue: di.Provider[Catalogue] = di.ThreadSafeSingleton(
         Catalogue, settings, di.Callable(_discovery, __self__)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from dependency_injector import providers as di
 
-from ..providers.registry import ProviderRegistry
+from ..providers.registry import Composite, ProviderRegistry
 
 __all__ = ["ProviderOverride", "ProviderSelector"]
 
@@ -66,9 +66,16 @@ class ProviderSelector(_Base, Generic[ProviderT]):
                 name = self.registry.default_name()
             if replacements := self._overrides.get(name):
                 return replacements[-1].replacement()
-        else:
-            self._ready = self.registry.handles
+            return self._with_overrides(self.registry.require(name))
+        self._ready = self.registry.handles
         return self.registry.require(name)
+
+    def _with_overrides(self, found: ProviderT) -> ProviderT:
+        """Return a provider made of others as one that selects them here."""
+        if not isinstance(found, Composite):
+            return found
+        composite: Any = cast(Any, found)._guard.peek()
+        return type(composite)(composite.config).bind(composite._name, self, composite._siblings)
 
     @property
     def registry(self) -> ProviderRegistry[ProviderT]:

@@ -80,6 +80,10 @@ async def _check(container: ApplicationContainer, *, connect: bool) -> _Findings
         report += LoadReport(tuple(row for row in faulty if row.name in undeclared))
         _note_default(registry, found)
         found.problems += [row.reason for row in report.failed]
+        found.problems += [
+            f"{registry.info(name).origin}: {error.message}"
+            for name, error in registry.dangling().items()
+        ]
         states = await _states(registry, report, found) if connect else {}
         found.providers += [
             {

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from ...providers.registry import RegistryError
 from .media import image_options
 from .output import complain, print_json, tell
 from .session import FAILED, Session, ended_by, exit_code_of, fail
@@ -171,6 +172,8 @@ def push(
         with _progress(wanted=not dry_run) as shown:
             done.shown = shown
             result = session.run(work)
+    except RegistryError:  # a lost connection is an OSError too
+        raise
     except OSError as error:
         fail(f"{str(file)!r} cannot be read: {error.strerror or error}")
     except (KeyboardInterrupt, asyncio.CancelledError):
@@ -249,4 +252,5 @@ def _print_summary(result: CardsResult) -> None:
     if result.dry_run:
         tell(f"{', '.join(parts)}; {result.estimate}")  # stdout holds the rows
         return
-    typer.echo(f"{', '.join(parts)}; cost {result.cost}")
+    more = f" and {result.unknown} rows of unknown cost" if result.unknown else ""
+    typer.echo(f"{', '.join(parts)}; cost {result.cost}{more}")

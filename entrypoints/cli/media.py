@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from ...providers.registry import RegistryError
 from .output import print_json, print_table, tell
 from .session import USAGE, Session, fail
 
@@ -88,6 +89,8 @@ def image(
 
     try:
         made = session.run(work)
+    except RegistryError:  # a lost connection is an OSError too
+        raise
     except OSError as error:
         fail(_reason(path, error))
     if as_json:
@@ -150,6 +153,8 @@ def pronounce(
 
     try:
         found = session.run(work)
+    except RegistryError:  # a lost connection is an OSError too
+        raise
     except OSError as error:
         fail(_reason(path, error))
     if as_json:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Any, Self, Unpack
 from urllib.parse import urlsplit
@@ -16,7 +17,7 @@ from ..web.transport import Answer, Transport
 from .anthropic_errors import explain
 from .anthropic_messages import MessageReducer, body_of, completion_of, countable
 from .base import AIConfig, AIProvider, Request
-from .errors import AuthenticationError, BadResponseError, ServiceError
+from .errors import AccessDeniedError, AuthenticationError, BadResponseError, ServiceError
 from .model import Chunk, Completion, ModelInfo, Prompt, RequestOptions
 from .wire import ClientWire, TransportWire, Wire, chunks_of
 
@@ -101,9 +102,14 @@ class AnthropicProvider(AIProvider[AnthropicConfig]):
             await wire.close()
 
     async def check_health(self) -> None:
-        """List one model, which is free; a client that cannot is asked nothing."""
+        """
+        List one model, which is free; a key that may not do so has reached the service as well.
+
+        A client that cannot list them is asked nothing.
+        """
         if self._has_models:
-            await self._connected().get(MODELS, limit=1)
+            with suppress(AccessDeniedError):
+                await self._connected().get(MODELS, limit=1)
 
     @operation
     async def models(self) -> Sequence[ModelInfo]:

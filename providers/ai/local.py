@@ -54,7 +54,9 @@ class LocalConfig(OpenAIConfig):
         description="What starts the server, with {port} where its port stands; empty: it runs.",
     )
     start_timeout: Seconds = Field(
-        default=120.0, description="Seconds until a started server must list its models."
+        default=25.0,
+        description="Seconds until a started server must list its models; the registry's "
+        "init_timeout must be longer.",
     )
     stop_timeout: Seconds = Field(
         default=10.0, description="Seconds a started server has to end by itself."

@@ -59,6 +59,7 @@ class ChatProvider(AIProvider[OpenAIConfigT]):
     def __init__(self, config: OpenAIConfigT) -> None:
         super().__init__(config)
         self._wire: Wire | None = None
+        self._key = "" if config.api_key is None else config.api_key.get_secret_value()
 
     async def _connect(self) -> None:
         self._wire = self._transport(self.config)
@@ -126,11 +127,6 @@ class ChatProvider(AIProvider[OpenAIConfigT]):
         }
         return {name: value for name, value in given.items() if value}
 
-    @property
-    def _key(self) -> str:
-        key = self.config.api_key
-        return key.get_secret_value() if key is not None else ""
-
     def _explain(self, answer: Answer) -> ServiceError:
         if self._key:  # a service may quote it
             body = answer.body.replace(self._key.encode(), MASK.encode())
@@ -158,6 +154,7 @@ class OpenAIProvider(ChatProvider[OpenAIConfig]):
         """
         provider = cls(config or OpenAIConfig())
         once = client.with_options(max_retries=0)
+        provider._key = str(getattr(client, "api_key", ""))
         provider._calls = {CHAT: once.chat.completions.create, MODELS: once.models.list}
         return provider
 

@@ -15,7 +15,12 @@ from typing import Any, cast
 from ..web.openai import explain
 from ..web.transport import Answer
 from .base import Request
-from .errors import BadResponseError, InvalidOutputError, StreamInterruptedError
+from .errors import (
+    BadResponseError,
+    InvalidOutputError,
+    InvalidRequestError,
+    StreamInterruptedError,
+)
 from .model import (
     Completion,
     FinishReason,
@@ -62,6 +67,9 @@ def body_of(
         stream: Whether the answer is to come as a stream.
         max_tokens_field: The name of the limit; older servers know ``max_tokens`` only.
         stream_usage: Whether to ask for the usage at the end of a stream.
+
+    Raises:
+        InvalidRequestError: ``extra`` says again what the request says already.
     """
     body: dict[str, Any] = {"model": request.model, "messages": list(_messages(request))}
     if request.max_tokens is not None:
@@ -78,11 +86,15 @@ def body_of(
         body["tool_choice"] = function if named else request.tool_choice
     if request.schema is not None:
         body["response_format"] = {"type": "json_schema", "json_schema": _format(request)}
-    if stream:
-        body["stream"] = True
-        if stream_usage:
-            body["stream_options"] = {"include_usage": True}
-    return {**body, **request.extra}
+    extra = dict(request.extra)
+    if stream and stream_usage:
+        body["stream_options"] = {"include_usage": True, **extra.pop("stream_options", {})}
+    if twice := sorted(extra.keys() & {*body, "stream"}):
+        raise InvalidRequestError(
+            f"extra has {', '.join(twice)}, which the call itself says: leave it out of extra, and "
+            "use the option of that name."
+        )
+    return {**body, **({"stream": True} if stream else {}), **extra}
 
 
 def _messages(request: Request) -> Iterator[dict[str, Any]]:

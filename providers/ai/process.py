@@ -31,13 +31,15 @@ def end():
     os.killpg(0, signal.SIGKILL)
 threading.Thread(target=end, daemon=True).start()
 status = server.wait()
-sys.stdout.flush()
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+os.killpg(0, signal.SIGTERM)
 os._exit(status if status >= 0 else 128 - status)
 """
 """
 Runs the server as its child, in a group of its own, until its standard input is closed.
 
-The system closes that when the process that uses the server ends, however it ends.
+The system closes that when the process that uses the server ends, however it ends. What a server
+that has ended leaves running is ended too.
 """
 
 LINES = 20

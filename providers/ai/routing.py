@@ -64,36 +64,27 @@ def best_of(
 
     Raises:
         NotFoundError: There is none; the message says of each provider why not.
+        ValueError: ``max_cost`` is below 0, or no number.
     """
     wanted = capability_set(capabilities)
     limit = None if max_cost is None else Decimal(str(max_cost))
+    if limit is not None and (limit.is_nan() or limit < 0):
+        raise ValueError(f"max_cost is {max_cost}: it must be a number of at least 0.")
     fit: list[tuple[bool, int, Decimal, bool, str]] = []
-    reasons: dict[str, str] = {}
-    for name in registry.names():
-        try:
-            info = registry.info(name)
-            provider = registry.require(name)
-        except RegistryError as error:
-            reasons[name] = reason_of(error)
-            continue
+    for name in registry.find_by_capability(*wanted):
         price = price_of(registry, name)
-        if reason := _why_not(wanted - info.capabilities, price, limit):
-            reasons[name] = reason
-        else:
+        if not _is_dear(price, limit):
+            down = bool(why_not_yet(name, registry.require(name), registry))
             cost = Decimal("Infinity") if price is None else price.output
-            down = bool(why_not_yet(name, provider, registry))
             is_alias = isinstance(registry.config(name), AliasConfig)
             fit.append((down, -_priority_of(registry, name), cost, is_alias, name))
-    if fit:
-        return min(fit)[-1]
-    purpose = ", ".join(sorted(wanted)) or "anything"
-    purpose += "" if limit is None else f" for at most {limit}"
-    lines = "".join(f"\n  {name}: {reason}" for name, reason in reasons.items())
-    raise NotFoundError(
-        f"Provider not found: no {registry.family.name} provider is there for {purpose}."
-        + (lines or " There is none at all."),
-        context={"family": registry.family.name, "reasons": reasons},
-    )
+    if not fit:
+        raise _nobody(registry, wanted, limit)
+    return min(fit)[-1]
+
+
+def _is_dear(price: Price | None, limit: Decimal | None) -> bool:
+    return limit is not None and (price is None or price.output > limit)
 
 
 def _priority_of(registry: ProviderRegistry[Any], name: str) -> int:
@@ -104,12 +95,27 @@ def _priority_of(registry: ProviderRegistry[Any], name: str) -> int:
     return settings.priority
 
 
-def _why_not(missing: frozenset[str], price: Price | None, limit: Decimal | None) -> str:
-    faults: list[str] = []
-    if missing:
-        faults.append(f"lacks {', '.join(sorted(missing))}")
-    if limit is not None and price is None:
-        faults.append("its model has no price in its prices")
-    elif limit is not None and price is not None and price.output > limit:
-        faults.append(f"a million tokens cost {price.output}")
-    return "; ".join(faults)
+def _nobody(
+    registry: ProviderRegistry[Any], wanted: frozenset[str], limit: Decimal | None
+) -> NotFoundError:
+    reasons: dict[str, str] = {}
+    for name in registry.names():
+        try:
+            missing = wanted - registry.info(name).capabilities
+        except RegistryError as error:
+            reasons[name] = reason_of(error)
+            continue
+        price = price_of(registry, name)
+        faults = [f"lacks {', '.join(sorted(missing))}"] if missing else []
+        if _is_dear(price, limit):
+            cost = f"a million tokens cost {price.output}" if price else ""
+            faults.append(cost or "its model has no price in its prices")
+        reasons[name] = "; ".join(faults)
+    purpose = ", ".join(sorted(wanted)) or "anything"
+    purpose += "" if limit is None else f" for at most {limit}"
+    lines = "".join(f"\n  {name}: {reason}" for name, reason in reasons.items())
+    return NotFoundError(
+        f"Provider not found: no {registry.family.name} provider is there for {purpose}."
+        + (lines or " There is none at all."),
+        context={"family": registry.family.name, "reasons": reasons},
+    )

@@ -10,6 +10,7 @@ AI_TYPES: tuple[ProviderType, ...] = (
     ProviderType(
         family="ai",
         name="anthropic",
+        aliases=("anthropic-claude",),
         path="purveyor.providers.ai.anthropic:AnthropicProvider",
         description="The Claude models of Anthropic",
         capabilities=frozenset(
@@ -22,6 +23,7 @@ AI_TYPES: tuple[ProviderType, ...] = (
     ProviderType(
         family="ai",
         name="openai",
+        aliases=("openai-gpt",),
         path="purveyor.providers.ai.openai:OpenAIProvider",
         description="Models of OpenAI, or of any service that speaks its protocol",
         capabilities=frozenset({"streaming", "tools", "json-schema", "vision", "remote"}),
@@ -37,6 +39,7 @@ AI_TYPES: tuple[ProviderType, ...] = (
     ProviderType(
         family="ai",
         name="local",
+        aliases=("local-llm",),
         path="purveyor.providers.ai.local:LocalProvider",
         description="Models on this machine, of any server that speaks OpenAI's protocol",
         capabilities=frozenset({"streaming", "tools", "json-schema", "vision", "local"}),

@@ -135,7 +135,8 @@ class Checking(Lookup[ProviderT]):
         error: Exception | None,
     ) -> None:
         name, settings = registration.name, self._health_settings(registration.settings)
-        if result.status is not HealthStatus.DEGRADED:  # which is no failure, and no proof either
+        counts = not isinstance(error, RegistryError) or error.is_backend_failure
+        if counts and result.status is not HealthStatus.DEGRADED:  # no failure, and no proof either
             guard.breaker.checked(error)
         record = registration.health
         if record is None:

@@ -33,7 +33,7 @@ def refuse_cycle(start: str, needs: Needs) -> None:
         cycle: list[str] = error.args[1][::-1]
         raise InvalidConfigError(
             f"Configuration invalid: {' needs '.join(cycle)}: none of them could ever start. "
-            "Take one out of depends_on or members.",
+            "Take one out of depends_on or members, or let an alias name another provider.",
             start.partition(":")[2],
             {"cycle": cycle},
         ) from None

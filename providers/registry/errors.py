@@ -227,10 +227,10 @@ class OperationTimeoutError(ProviderError, TimeoutError):
 
 class CircuitOpenError(_CodedError):
     """
-    Refused without asking the backend: it failed too often of late.
+    Refused without asking the backend: it failed too often of late, or asked to be left alone.
 
     ``context`` has the breaker's ``state``, ``retry_after`` (seconds to wait; None: until
-    somebody resets it) and ``last_error`` (the type of the last failure).
+    somebody resets it) and ``last_error`` (the type of the last error that counted).
     """
 
     default_code = "CIRCUIT_OPEN"

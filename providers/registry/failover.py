@@ -8,7 +8,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing, nullcontext
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from pydantic import Field, field_validator
 
@@ -28,7 +28,8 @@ from .events import ProviderFailedOver
 from .guarded import kind_of
 from .metadata import HealthStatus, Status
 from .outage import outage, reason_of
-from .provider import Composite, ProviderConfig, Siblings, is_operation
+from .provider import Composite, ProviderConfig, is_operation
+from .stand_in import StandIn, made_of, stand_in_waits, why_not_yet
 
 __all__ = ["Failover", "FailoverConfig", "answered_by", "stand_in_waits", "why_not_yet"]
 
@@ -37,7 +38,6 @@ logger = logging.getLogger(__name__)
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 
 _answered_by: ContextVar[str | None] = ContextVar("purveyor_answered_by", default=None)
-_stand_in: ContextVar[_StandIn | None] = ContextVar("purveyor_stand_in", default=None)
 _END = object()
 
 
@@ -49,45 +49,6 @@ def answered_by() -> str | None:
     through; None: no member could answer. Of a stream it is told from the first item on.
     """
     return _answered_by.get()
-
-
-def stand_in_waits() -> bool:
-    """
-    Tell whether another member of a failover group will be asked, should this call fail.
-
-    Then nothing is to be tried again below it: there is one layer of retries, the group.
-    """
-    stand_in = _stand_in.get()
-    return stand_in is not None and stand_in.waits()
-
-
-def why_not_yet(name: str, provider: Any, siblings: Siblings | None = None) -> str:
-    """
-    Tell why others are to be asked before a provider; empty if they are not.
-
-    One that is made of others is as the best of them.
-    """
-    guard = getattr(provider, "_guard", None)
-    if guard is not None and guard.breaker.era is None and guard.breaker.retry_after != 0:
-        return "its circuit breaker is open"
-    if siblings is not None and siblings.health(name).status is HealthStatus.UNHEALTHY:
-        return "it is unhealthy"
-    reason = ""
-    for one in _members_of(provider):
-        try:
-            reason = why_not_yet(one, provider.member(one), siblings)
-        except RegistryError as error:
-            reason = reason_of(error)
-        if not reason:
-            break
-    return reason
-
-
-def _members_of(provider: Any) -> Sequence[str]:
-    if not isinstance(provider, Composite):
-        return ()
-    composite = cast("Composite[Any]", provider)
-    return composite.members_of(composite.config)
 
 
 class FailoverConfig(ProviderConfig):
@@ -183,9 +144,10 @@ class Failover(Composite[FailoverConfig]):
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-        if len(errors) < len(tasks):
-            return HealthStatus.DEGRADED
-        raise self._outage("check_health", errors)
+        found = {task.result() for task in tasks} - {HealthStatus.UNHEALTHY}
+        if not found:
+            raise self._outage("check_health", errors)
+        return HealthStatus.DEGRADED if HealthStatus.DEGRADED in found else HealthStatus.UNKNOWN
 
     if not TYPE_CHECKING:
 
@@ -231,7 +193,7 @@ class Failover(Composite[FailoverConfig]):
         return member
 
     def _refuse_cycle(self, member: Any, path: tuple[str, ...]) -> None:
-        for name in _members_of(member):
+        for name in made_of(member):
             way = (*path, name)
             if name in path:
                 raise InvalidConfigError(
@@ -366,36 +328,11 @@ class _Attempt:
         _answered_by.set(f"{self._asked}/{inner}" if inner else self._asked)
         self._group._tell_answering(self._asked, self.errors)
 
-    def asking(self) -> _StandIn:
+    def asking(self) -> StandIn:
         """Return the context in which to await the member: it knows who else could answer."""
         members = self._group.config.members
         others = [one for one in members if one != self._asked and one not in self.errors]
-        return _StandIn(self._group, others)
-
-
-class _StandIn:
-    """While a member is asked: whether another one could answer in its place."""
-
-    __slots__ = ("_around", "_group", "_names")
-
-    def __init__(self, group: Failover, names: Sequence[str]) -> None:
-        self._around: _StandIn | None = None
-        self._group = group
-        self._names = names
-
-    def waits(self) -> bool:
-        """Tell so, as it is now; also of the group that this one is a member of."""
-        return any(self._group._could_answer(name) for name in self._names) or (
-            self._around is not None and self._around.waits()
-        )
-
-    def __enter__(self) -> None:
-        self._around = _stand_in.get()
-        _stand_in.set(self)
-
-    def __exit__(self, *_: object) -> None:
-        _stand_in.set(self._around)
-        self._names, self._around = (), None  # what the member left running has no stand-in
+        return StandIn(self._group._could_answer, others)
 
 
 _UNCONNECTED = (Status.ERROR, Status.INITIALIZING)

@@ -47,6 +47,8 @@ async def check(
                 started = perf_counter()
                 try:
                     status = await ask() or HealthStatus.HEALTHY
+                    if status is HealthStatus.UNKNOWN:
+                        message = "nothing was asked: no question to it is free"
                     break
                 except Exception as error:
                     if retries == 0 or not is_backend_failure(error):

@@ -20,6 +20,9 @@ __all__ = ["Lookup"]
 
 logger = logging.getLogger(__name__)
 
+_ALIAS = "alias"
+"""The type of providers that are further names of others, in the families that have it."""
+
 ProviderT = TypeVar("ProviderT")
 
 
@@ -173,14 +176,24 @@ class Lookup(Generic[ProviderT]):
                 rows.append(row(Outcome.FAILED, code=error.code, reason=error.message, error=error))
         return LoadReport(tuple(rows))
 
+    def dangling(self) -> dict[str, NotFoundError]:
+        """Return the providers that are made of one which is not there, each with the reason."""
+        self._resolve_all()
+        return {
+            name: self._not_found(member)
+            for name, registration in sorted(self._registrations.copy().items())
+            for member in registration.members
+            if not self.has(member)
+        }
+
     # -- the default ---------------------------------------------------------------------
 
     def default_name(self) -> str:
         """
         Return the name of the default provider.
 
-        It is the one that was set; else the only one anybody registered or configured; else
-        the family's fallback (``filesystem`` for storage).
+        It is the one that was set; else the only one anybody registered or configured, aliases
+        of it apart; else the family's fallback (``filesystem`` for storage).
 
         Raises:
             NotFoundError: None of these; the message says how to set it.
@@ -195,6 +208,7 @@ class Lookup(Generic[ProviderT]):
     def _implied_default(self) -> str:
         fallback = self.family.fallback
         chosen = [name for name in self.names() if not self._is_embedded(name)]
+        chosen = [name for name in chosen if self._type_name(name) != _ALIAS] or chosen
         if len(chosen) == 1:
             return chosen[0]
         if fallback is not None and (fallback in chosen or (not chosen and self.has(fallback))):
@@ -225,6 +239,13 @@ class Lookup(Generic[ProviderT]):
             return registration.source == "builtin"
         declaration = self._declared.get(name)
         return declaration is not None and declaration.source == "builtin"
+
+    def _type_name(self, name: str) -> str | None:
+        registration = self._registrations.get(name)
+        if registration is not None:
+            return registration.provider_type.name if registration.provider_type else None
+        declaration = self._declared.get(name)
+        return (declaration.settings.type or name) if declaration else None
 
     def _default_or_none(self) -> str | None:
         try:

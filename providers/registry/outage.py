@@ -18,6 +18,7 @@ from .errors import (
     ProviderError,
     RegistryError,
     UnsupportedCapabilityError,
+    is_backend_failure,
 )
 
 __all__ = ["outage", "reason_of"]
@@ -35,9 +36,10 @@ def outage(operation: str, provider: str, errors: Mapping[str, Exception]) -> Re
     """
     Return the error for a call that no member could answer; its message names each, and why.
 
-    It is of the kind that tells most: of a backend's failure (the last one), else of a breaker's
-    refusal (the shortest wait), else of a capability they lack, else of members that are not
-    there. ``context["members"]`` has code and message of each.
+    It is of the kind that tells most: of a backend's failure (the last one), else of what else a
+    backend answered (too many requests, say), else of a breaker's refusal (the shortest wait),
+    else of a capability they lack, else of members that are not there. ``context["members"]`` has
+    code and message of each.
 
     Args:
         operation: What was called.
@@ -70,7 +72,9 @@ def _weight(error: Exception) -> tuple[int, float]:
         return 2, -inf if error.retry_after is None else -error.retry_after
     if isinstance(error, UnsupportedCapabilityError):
         return 1, 0.0
-    return (0 if isinstance(error, _NOT_THERE) else 3), 0.0
+    if isinstance(error, _NOT_THERE):
+        return 0, 0.0
+    return (4 if is_backend_failure(error) else 3), 0.0
 
 
 def _of_the_kind_of(error: Exception) -> RegistryError:

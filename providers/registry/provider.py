@@ -191,7 +191,8 @@ class Provider(Generic[ConfigT]):
         Ask the backend one cheap question, free of charge; raise what went wrong.
 
         Returns:
-            None if all is well; ``HealthStatus.DEGRADED`` if it answers, but not as it should.
+            None if all is well; ``HealthStatus.DEGRADED`` if it answers, but not as it should;
+            ``HealthStatus.UNKNOWN`` if nothing was asked, since no question is free.
         """
         return None
 

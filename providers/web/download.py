@@ -79,7 +79,9 @@ class Downloads:
                 f"A file did not come within {self._timeout:g} s (request_timeout). Try again, or "
                 "allow more."
             ) from error
-        except (self._aiohttp.ClientError, OSError, ValueError) as error:
+        except ValueError:
+            raise _none() from None
+        except (self._aiohttp.ClientError, OSError) as error:
             refused: Any = getattr(error, "os_error", error)
             if isinstance(refused, _ForbiddenError):
                 raise _forbidden(str(refused)) from None
@@ -92,7 +94,7 @@ class Downloads:
     def _check(self, url: str) -> None:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
-            raise BadResponseError("What the service names as a file's address is none.")
+            raise _none()
         if parts.hostname not in self._trusted and not _is_public(parts.hostname):
             raise _forbidden(parts.hostname)
 
@@ -125,6 +127,10 @@ class Downloads:
 
 class _ForbiddenError(OSError):
     """A name that leads to where nothing is to be sent."""
+
+
+def _none() -> BadResponseError:
+    return BadResponseError("What the service names as a file's address is none.")
 
 
 def _forbidden(host: str) -> BadResponseError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import html
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -129,6 +130,11 @@ class CardsResult:
         return sum(row.outcome is outcome for row in self.rows)
 
     @property
+    def unknown(self) -> int:
+        """How many rows cost something that is not known."""
+        return sum(row.cost is None for row in self.rows)
+
+    @property
     def success(self) -> bool:
         """Whether the notes of all rows are in the collection (or would be, in a dry run)."""
         bad = (RowOutcome.FAILED, RowOutcome.NOT_DONE)
@@ -142,6 +148,7 @@ class CardsResult:
             **{outcome.value: self.count(outcome) for outcome in RowOutcome},
             "estimate": self.estimate.to_dict(),
             "cost": str(self.cost),
+            "unknown": self.unknown,
             "error": None if self.error is None else self.error.message,
             "error_code": None if self.error is None else self.error.code,
             "warnings": list(self.warnings),
@@ -338,11 +345,16 @@ async def _check_deck(collection: Assigned, wanted: str | None) -> None:
 
 def _with_media(one: PlannedNote, made: Sequence[ItemResult]) -> PlannedNote:
     found: dict[str, dict[str, Media]] = {"image": {}, "audio": {}}
+    said: list[str] = []
     for media, result in zip(one.media, made, strict=True):
         if (product := result.product) is not None:
             name = f"purveyor-{result.digest[:24]}{product.suffix}"
             found[media.kind][media.field] = Media(name, product.data)
-    note = replace(one.note, images=found["image"], audio=found["audio"])
+            said += filter(None, [product.details.get("attribution")])
+    fields = {**one.note.fields}
+    if one.attribution is not None and said:
+        fields[one.attribution] = html.escape("; ".join(said), quote=False)
+    note = replace(one.note, fields=fields, images=found["image"], audio=found["audio"])
     return replace(one, note=note)
 
 

@@ -86,6 +86,8 @@ class PlannedNote:
     note: Note
     media: Sequence[PlannedMedia]
     first: str
+    attribution: str | None = None
+    """The field for what has to be said where a sound is used, if the type has one to spare."""
 
 
 def plan_notes(table: Table, note_type: NoteType, options: CardOptions) -> list[PlannedNote]:
@@ -204,7 +206,9 @@ class _Plan:
                 )
                 media.append(PlannedMedia("audio", target, job))
         tags = row.cells.get(self._tags or "", "").split()
-        return PlannedNote(row.line, Note(fields, tags), media, first)
+        spare = self._field("attribution")
+        attribution = None if spare in fields else spare
+        return PlannedNote(row.line, Note(fields, tags), media, first, attribution)
 
     def _html(self, text: str) -> str:
         if self._options.html:

@@ -23,11 +23,21 @@ pytest.register_assert_rewrite(
         for rules in ("case", "fetching", "looking", "robustness")
     ),
     *(f"{__name__}.images_{rules}" for rules in ("case", "making", "robustness")),
+    *(f"{__name__}.{rules}" for rules in ("media_case", "audio_rules", "flashcards_rules")),
 )
 
 from .ai import AIConformance  # noqa: E402 - see above
+from .audio import AudioConformance  # noqa: E402 - see above
 from .data_sources import DataSourceConformance  # noqa: E402 - see above
+from .flashcards import FlashcardConformance  # noqa: E402 - see above
 from .images import ImageConformance  # noqa: E402 - see above
 from .storage import StorageConformance  # noqa: E402 - see above
 
-__all__ = ["AIConformance", "DataSourceConformance", "ImageConformance", "StorageConformance"]
+__all__ = [
+    "AIConformance",
+    "AudioConformance",
+    "DataSourceConformance",
+    "FlashcardConformance",
+    "ImageConformance",
+    "StorageConformance",
+]

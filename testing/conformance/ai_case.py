@@ -176,7 +176,9 @@ async def drained(chunks: AsyncIterator[Chunk]) -> tuple[str, Completion]:
         completion = chunk.completion
     assert completion is not None, "the stream ended without a chunk that has the whole answer"
     assert texts.pop() == "", "the chunk that has the whole answer must have no text of its own"
-    return "".join(texts), completion
+    text = "".join(texts)
+    assert completion.text == text, "the whole answer is not what the chunks say"
+    return text, completion
 
 
 async def until(condition: Callable[[], bool], what: str) -> None:

@@ -44,14 +44,17 @@ class RobustnessRules(AICase):
     @ai_test
     async def test_who_is_cancelled_harms_no_other(self, model: AIModel, service: AIDouble) -> None:
         """One stream that is cancelled ends; those beside it come whole."""
-        service.reply(*[Reply(pieces=10, pace=0.05)] * 4)
-        tasks = [asyncio.create_task(drained(model.stream(f"number {n}"))) for n in range(4)]
+        prompts = [f"number {number} " * 5 for number in range(4)]
+        service.fail(*[Fault(hold_after=4)] * 4)
+        tasks = [asyncio.create_task(drained(model.stream(prompt))) for prompt in prompts]
         await until(lambda: service.open_streams == 4, "four streams are open")
         tasks[1].cancel()
+        await until(lambda: service.open_streams == 3, "the connection is closed")
+        service.release()
         results = await asyncio.gather(*tasks, return_exceptions=True)
         assert isinstance(results.pop(1), asyncio.CancelledError)
         texts = [cast("tuple[str, Any]", result)[0] for result in results]
-        assert texts == [f"You said: number {n}" for n in (0, 2, 3)]
+        assert texts == [f"You said: {prompts[number]}" for number in (0, 2, 3)]
 
     # -- cancellation --------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import inspect
 import itertools
@@ -344,6 +345,7 @@ def _pattern(text: str) -> str:
     )
 
 
+@functools.lru_cache(maxsize=4096)
 def _plain(text: str) -> str:
     """Return a field without markup, with the names of its pictures, as Anki compares it."""
     return unescape(re.sub(r"<[^>]*>", "", _IMAGE.sub(r" \1 ", text)))

@@ -43,6 +43,7 @@ FIELDS = COUNTED | frozenset(
     ]
 )
 NAME = re.compile(r"[a-zA-Z0-9_-]{1,128}")
+SERVER_TOOL = re.compile(r"[a-z_]+_\d{8}")
 MEDIA_TYPES = ("image/jpeg", "image/png", "image/gif", "image/webp")
 MAX_OUTPUT = 128_000
 BOUNDS = frozenset(
@@ -145,8 +146,11 @@ def _check_whole(value: object, name: str, least: int) -> None:
 def _check_tools(tools: Sequence[Mapping[str, Any]], choice: Mapping[str, Any] | None) -> None:
     for number, tool in enumerate(tools):
         place = f"tools.{number}"
-        if "type" in tool and tool["type"] != "custom":
-            continue  # a tool of the service's own
+        kind = str(tool.get("type", "custom"))
+        if SERVER_TOOL.fullmatch(kind):
+            continue
+        if kind != "custom":
+            raise Refusal(f"{place}: Input tag '{kind}' found using 'type' is of no known tool")
         for name in tool:
             if name not in ("type", "name", "description", "input_schema", "strict"):
                 raise Refusal(f"{place}.custom.{name}: Extra inputs are not permitted")

@@ -43,6 +43,7 @@ class Fault:
         delay: Seconds before anything is answered.
         cut_after: The connection breaks after so many pieces of a stream, or bytes of a body.
         stall_after: Nothing more comes after so many pieces of a stream.
+        hold_after: Nothing more comes after so many pieces of a stream until it is released.
         hang_up: The connection breaks before anything is answered.
     """
 
@@ -52,6 +53,7 @@ class Fault:
     delay: float = 0.0
     cut_after: int | None = None
     stall_after: int | None = None
+    hold_after: int | None = None
     hang_up: bool = False
 
 
@@ -93,6 +95,10 @@ class Double:
         with self._lock:
             self._faults.extend(faults)
 
+    def release(self) -> None:
+        """Let all streams go on that are held, now and later."""
+        self._loop.call_soon_threadsafe(self._released.set)
+
     @property
     def last(self) -> Asked:
         """The last request."""
@@ -120,6 +126,8 @@ class Double:
                     return response
                 if number == fault.stall_after:
                     await self._stopping.wait()
+                if number == fault.hold_after:
+                    await self._released.wait()
                 await response.write(piece)
                 await asyncio.sleep(pace)
             await response.write_eof()
@@ -156,7 +164,7 @@ class Double:
 
     async def _serve(self, started: Future[int]) -> None:
         self._loop = asyncio.get_running_loop()
-        self._stopping = asyncio.Event()
+        self._stopping, self._released = asyncio.Event(), asyncio.Event()
 
         @web.middleware
         async def answer(request: web.Request, handler: Any) -> web.StreamResponse:

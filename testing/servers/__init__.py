@@ -13,6 +13,7 @@ and how one sees that it answers.
 from __future__ import annotations
 
 from .aimock import Aimock
+from .anki import AnkiConnectServer
 from .azurite import Azurite
 from .base import LoopbackServer, Response, ServerUnavailableError, free_ports
 from .openssh import OpenSSH
@@ -22,6 +23,7 @@ from .seaweedfs import SeaweedFS
 
 __all__ = [
     "Aimock",
+    "AnkiConnectServer",
     "Azurite",
     "LoopbackServer",
     "OpenSSH",

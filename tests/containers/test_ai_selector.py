@@ -163,6 +163,30 @@ class TestAliases:
         async with container.lifespan():
             assert (await container.ai().complete("hello")).text == "macaw"
 
+    async def test_an_override_of_what_one_stands_for_applies(self, tmp_path: Path) -> None:
+        container = made(
+            tmp_path,
+            aliases={"fast": "polly:macaw", "faster": "fast"},
+            polly={"type": "parrot", "model": "grey"},
+            main={"type": "failover", "members": "faster,polly"},
+        )
+        fake = Parrot(ParrotConfig(model="fake"))
+        async with container.lifespan():
+            with container.ai.override_provider("polly", fake):
+                for name in ("fast", "faster", "main", "fast:ara"):
+                    await container.ai(name).complete("hello")
+            assert [asked.model for asked in fake.asked] == ["macaw", "macaw", "macaw", "ara"]
+            await container.ai("fast").complete("hello")
+            assert len(fake.asked) == 4
+            assert len(instance_of(container.ai("polly")).asked) == 1
+
+    def test_they_leave_the_only_provider_the_default_one(self, tmp_path: Path) -> None:
+        container = made(tmp_path, aliases={"fast": "polly:macaw"}, polly={"type": "parrot"})
+        assert container.ai() is container.ai("polly")
+        assert container.ai() is container.ai("polly")  # now that it is registered
+        container = made(tmp_path, aliases={"fast": "polly:macaw"})
+        assert container.ai() is container.ai("fast")
+
     async def test_one_that_leads_nowhere_is_told_with_its_place(self, tmp_path: Path) -> None:
         container = made(tmp_path, aliases={"fast": "poly:x"}, polly={"type": "parrot"})
         async with container.lifespan():
@@ -208,9 +232,12 @@ class TestSelect:
     def test_max_cost_is_what_a_million_tokens_of_answers_may_cost(self, container: Any) -> None:
         for limit in (Decimal("4.5"), 4.5, 5):
             assert container.ai.select(max_cost=limit) is container.ai("fast")
-        assert container.ai.select(max_cost="0.5") is container.ai("fast")
+        assert container.ai.select(max_cost=0.5) is container.ai("fast")
         with pytest.raises(NotFoundError):
             container.ai.select(max_cost=0.49)
+        for wrong in (-1, float("nan")):
+            with pytest.raises(ValueError, match=r"max_cost is .*: it must be a number"):
+                container.ai.select(max_cost=wrong)
 
     def test_an_alias_counts_with_its_model_a_group_with_its_dearest(self, tmp_path: Path) -> None:
         container = made(

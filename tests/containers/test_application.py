@@ -133,7 +133,7 @@ class TestLifespan:
 @pytest.mark.requirement("S0.43")
 def test_registries_maps_families_to_registries(container: Any) -> None:
     registries = container.registries()
-    assert list(registries) == ["storage", "data_sources", "ai", "images", "audio", "flashcards"]
+    assert list(registries) == ["storage", "data_sources", "ai", "audio", "images", "flashcards"]
     assert registries["storage"] is container.storage.registry
     assert registries["storage"].names() == ["faulty", "filesystem", "first", "second", "sqlite"]
 

@@ -24,7 +24,12 @@ from purveyor.providers.ai.model import (
     Usage,
 )
 from purveyor.providers.registry import default_types, register_provider
-from purveyor.providers.web.errors import QuotaExhaustedError, StreamInterruptedError
+from purveyor.providers.web.errors import (
+    ApplicationNotRunningError,
+    QuotaExhaustedError,
+    ServiceConnectionError,
+    StreamInterruptedError,
+)
 from tests.entrypoints.conftest import Run
 from tests.services.pipelines import samples
 from tests.services.pipelines.samples import PNG, World
@@ -190,6 +195,9 @@ class TestImage:
         world.faults = {"a hen": QuotaExhaustedError("Used up until tomorrow.")}
         failed = cli("image", "a hen", "-o", "hen.png")
         assert (failed.exit_code, failed.stderr) == (1, "error: Used up until tomorrow.\n")
+        world.faults = {"a hen": ServiceConnectionError("The connection was lost.")}
+        lost = cli("image", "a hen", "-o", "hen.png")
+        assert (lost.exit_code, lost.stderr) == (1, "error: The connection was lost.\n")
 
 
 class TestPronounce:
@@ -214,6 +222,8 @@ class TestPronounce:
             1,
             "error: There is no recording of 'xyzzy'.\n",
         )
+        missing = cli("pronounce", "gato", "es", "-o", "no/gato.mp3")
+        assert missing.stderr.startswith("error: 'no/gato.mp3' cannot be written")
 
 
 WORDS = "Front,Back,image_prompt\ngato,cat,a cat\nperro,dog,a dog\n"
@@ -249,6 +259,12 @@ class TestDeck:
         assert (result.exit_code, result.stderr) == (0, "")
         (note,) = world.notes.values()
         assert (note.images.keys(), note.audio.keys()) == ({"Front"}, {"Back"})
+
+    def test_costs_nobody_knows_are_told(self, cli: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+        unpriced = '{"price": null, "tells_cost": false}'
+        monkeypatch.setenv("PURVEYOR_IMAGES__PROVIDERS__MINE__OPTIONS", unpriced)
+        result = cli("deck", "push", "words.csv", "--note-type", "Basic")
+        assert result.stdout == "2 added; cost 0 and 2 rows of unknown cost\n"
 
     def test_a_dry_run_tells_rows_and_costs(self, cli: Run, world: World) -> None:
         arguments = ("deck", "push", "words.csv", "--note-type", "Basic", "--dry-run")
@@ -298,6 +314,12 @@ class TestDeck:
         assert result.exit_code in (1, 2)
         assert expected in result.stderr
         assert world.prompts == []
+
+    def test_a_collection_that_goes_away_is_told_as_it_says(self, cli: Run, world: World) -> None:
+        world.faults = {"push": ApplicationNotRunningError("Start Anki.")}
+        result = cli("deck", "push", "words.csv", "--note-type", "Basic")
+        assert (result.exit_code, result.stdout) == (1, "2 failed; cost 0.50\n")
+        assert result.stderr.splitlines()[-1] == "error: Start Anki."
 
     def test_a_file_that_is_not_there_is_one_message(self, cli: Run) -> None:
         result = cli("deck", "push", "none.csv", "--note-type", "Basic")

@@ -79,6 +79,21 @@ def test_check_tells_a_default_that_is_not_there(cli: Run, monkeypatch: pytest.M
     assert "PURVEYOR_STORAGE__DEFAULT" in result.stderr
 
 
+def test_check_tells_who_is_made_of_one_that_is_not_there(
+    cli: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PURVEYOR_STORAGE__PROVIDERS__MAIN__TYPE", "failover")
+    monkeypatch.setenv("PURVEYOR_STORAGE__PROVIDERS__MAIN__MEMBERS", "filesystem,sqlit")
+    monkeypatch.setenv("PURVEYOR_AI__ALIASES__FAST", "anthropc:claude-haiku-4-5")
+    result = cli("check")
+    assert result.exit_code == 1
+    storage, ai, last = result.stderr.splitlines()
+    assert "PURVEYOR_STORAGE__PROVIDERS__MAIN" in storage
+    assert "Provider not found: sqlit. There are these storage providers: sqlite," in storage
+    assert "PURVEYOR_AI__ALIASES__FAST: Provider not found: anthropc." in ai
+    assert last == "2 faults"
+
+
 def test_check_connect_tests_each_connection(
     cli: Run, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

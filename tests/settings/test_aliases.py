@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from purveyor.providers.families import AI
-from purveyor.providers.registry import default_types
 from purveyor.providers.registry.candidates import from_settings
 from purveyor.settings import Settings, read_providers
 
@@ -29,7 +28,6 @@ def test_an_alias_is_a_provider_of_that_type(monkeypatch: pytest.MonkeyPatch) ->
         "local": ("alias", {"provider": "lab", "model": "llama3:8b"}),
         "best": ("alias", {"provider": "anthropic", "model": ""}),
     }
-    assert default_types.get("ai", "alias").name == "alias"
     fast = found["fast"]
     assert (fast.source, fast.origin) == ("environment", "PURVEYOR_AI__ALIASES__FAST")
     assert fast.declaration is not None

@@ -32,12 +32,17 @@ class Collection:
 
 @dataclass(slots=True)
 class Draft:
-    """A note on its way: where it goes, what its fields hold, and what has become of it."""
+    """
+    A note on its way: where it goes, what its fields hold, and what has become of it.
+
+    ``twin`` is the id of the note that is there already, once it was found.
+    """
 
     note: Note
     deck: str
     note_type: str
     fields: dict[str, str] = field(init=False)
+    twin: int | None = None
     result: NoteResult | None = None
 
     def __post_init__(self) -> None:
@@ -122,23 +127,23 @@ class Adding:
             _check(draft)
         first, again = self._each_once([one for one in drafts if one.result is None])
         new, present = await self._told_apart(first)
-        kept = [*new, *(present if self._duplicates == "update" else ())]
-        for draft in kept:
+        for draft in [*new, *(present if self._duplicates == "update" else ())]:
             await self._keep_media(draft)
         new = [draft for draft in new if draft.result is None]
         added: list[Draft] = []
-        for draft, answer in await self._answers(new, "addNote", lambda one: {"note": one}):
+        late: list[Draft] = []  # somebody else added them just now
+        answers = await self._anki.calls([("addNote", {"note": one.request()}) for one in new])
+        for draft, answer in zip(new, answers, strict=True):
             if isinstance(answer, DuplicateNoteError):
-                present.append(draft)  # by somebody else, just now
+                late.append(draft)
             elif isinstance(answer, int):
                 draft.result = NoteResult(NoteOutcome.ADDED, answer)
                 added.append(draft)
             else:
                 draft.fail(answer or "Anki does not take it, and does not say why.")
         await self._move(added)
-        present = [draft for draft in present if draft.result is None]
-        order = {id(draft): place for place, draft in enumerate(drafts)}
-        await self._settle(sorted(present, key=lambda draft: order[id(draft)]))
+        await self._find_twins(late)
+        await self._settle([one for one in (*present, *late) if one.result is None])
         if again:
             await self._add(again)
 
@@ -166,8 +171,9 @@ class Adding:
                 draft.fail(f"Anki does not take it: {reason}.")
             else:
                 unclear.append(draft)
-        for draft, found in zip(unclear, await self._ids(unclear), strict=True):
-            if found is not None:
+        await self._find_twins([*present, *unclear])
+        for draft in unclear:
+            if draft.twin is not None:
                 present.append(draft)
             else:
                 draft.fail(
@@ -199,21 +205,21 @@ class Adding:
 
     async def _settle(self, drafts: Sequence[Draft]) -> None:
         """Deal with notes that are there already."""
-        ids = await self._ids(drafts)
         actions: list[Action] = []
-        for draft, found in zip(drafts, ids, strict=True):
+        owners: list[Draft] = []
+        for draft in drafts:
             if self._duplicates == "skip":
-                draft.result = NoteResult(NoteOutcome.SKIPPED, found)
-            elif self._duplicates == "error" or found is None:
+                draft.result = NoteResult(NoteOutcome.SKIPPED, draft.twin)
+            elif self._duplicates == "error" or draft.twin is None:
                 draft.fail(f"A {draft.note_type} note with this first field is there already.")
             else:
-                draft.result = NoteResult(NoteOutcome.UPDATED, found)
-                actions += self._changes(draft, found)
-        changed = {draft.result.id: draft for draft in drafts if draft.result and draft.result.id}
-        for (_, params), answer in zip(actions, await self._anki.calls(actions), strict=True):
+                draft.result = NoteResult(NoteOutcome.UPDATED, draft.twin)
+                changes = self._changes(draft, draft.twin)
+                actions += changes
+                owners += [draft] * len(changes)
+        for draft, answer in zip(owners, await self._anki.calls(actions), strict=True):
             if isinstance(answer, FlashcardError):
-                found = params["note"]["id"] if "note" in params else params["notes"][0]
-                changed[found].fail(answer)
+                draft.fail(answer)
 
     def _changes(self, draft: Draft, found: int) -> list[Action]:
         first = self._collection.fields[draft.note_type][0]
@@ -227,16 +233,19 @@ class Adding:
 
     # -- looking for notes ---------------------------------------------------------------
 
-    async def _ids(self, drafts: Sequence[Draft]) -> list[int | None]:
+    async def ids(self, drafts: Sequence[Draft]) -> list[int | None]:
         """Return the ids of the notes that have the drafts' first fields."""
+        await self._find_twins(drafts)
+        return [draft.twin for draft in drafts]
+
+    async def _find_twins(self, drafts: Sequence[Draft]) -> None:
+        """Find the notes that have the drafts' first fields."""
         actions = [("findNotes", {"query": self._search(draft)}) for draft in drafts]
-        found: list[int | None] = []
         for draft, answer in zip(drafts, await self._anki.calls(actions), strict=True):
             ids = [] if isinstance(answer, FlashcardError) else sorted(answer)
             if ids and _BLANK.search(self._first(draft)):
                 ids = await self._with_first(draft, ids)
-            found.append(ids[0] if ids else None)
-        return found
+            draft.twin = ids[0] if ids else None
 
     def _first(self, draft: Draft) -> str:
         return draft.fields.get(self._collection.fields[draft.note_type][0], "")
@@ -269,7 +278,11 @@ class Adding:
         """Move cards to their decks that a version of AnkiConnect put into the default one."""
         by_deck: dict[str, list[int]] = {}
         for draft in added:
-            if draft.result and draft.result.id and self._decks[draft.deck] != DEFAULT_DECK:
+            if (
+                draft.result
+                and draft.result.id
+                and self._collection.decks[draft.deck] != DEFAULT_DECK
+            ):
                 by_deck.setdefault(draft.deck, []).append(draft.result.id)
         searches: list[Action] = [
             ("findCards", {"query": f"did:{DEFAULT_DECK} nid:{','.join(map(str, ids))}"})
@@ -284,17 +297,6 @@ class Adding:
         for answer in await self._anki.calls(moves):
             if isinstance(answer, FlashcardError):
                 raise answer
-
-    @property
-    def _decks(self) -> Mapping[str, int]:
-        return self._collection.decks
-
-    async def _answers(
-        self, drafts: Sequence[Draft], action: str, params: Callable[[Any], Mapping[str, Any]]
-    ) -> list[tuple[Draft, Any]]:
-        actions = [(action, params(draft.request())) for draft in drafts]
-        answers = await self._anki.calls(actions)
-        return list(zip(drafts, answers, strict=True))
 
 
 def _check(draft: Draft) -> None:

@@ -81,6 +81,28 @@ class Anki(FlashcardProvider[AnkiConfig]):
         await self._anki.call("createDeck", deck=name)
 
     @operation
+    async def existing(
+        self, notes: Sequence[Note], *, note_type: str | None = None
+    ) -> Sequence[int | None]:
+        """
+        Tell which notes are there already, in whatever deck.
+
+        Raises:
+            NoteTypeNotFoundError: There is no such note type, or it lacks a field.
+            InvalidRequestError: A note has no type.
+            ServiceError: Anki does not answer, or refuses the key.
+        """
+        note_type = note_type or self.config.note_type
+        drafts = [
+            Draft(note, "", _given(note.note_type or note_type, "note_type", place))
+            for place, note in enumerate(notes, 1)
+        ]
+        if not drafts:
+            return []
+        collection = await self._collection(drafts)
+        return await Adding(self._anki, collection, "skip", self._store).ids(drafts)
+
+    @operation
     async def add_notes(
         self,
         notes: Sequence[Note],
@@ -155,7 +177,7 @@ class Anki(FlashcardProvider[AnkiConfig]):
                 raise answer
         decks, note_types = answers
         wanted = sorted({draft.note_type for draft in drafts})
-        for name in sorted({draft.deck for draft in drafts}):
+        for name in sorted({draft.deck for draft in drafts if draft.deck}):
             if name not in decks:
                 raise DeckNotFoundError(
                     f"There is no deck {name!r}. There are {_listed(decks)}. Make it with "

@@ -4,9 +4,18 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import AsyncGenerator, Sequence
-from typing import Any
+from typing import Any, Unpack
 
-from purveyor.providers.ai import AIConfig, AIProvider, Chunk, Completion, FinishReason, ModelInfo
+from purveyor.providers.ai import (
+    AIConfig,
+    AIProvider,
+    Chunk,
+    Completion,
+    FinishReason,
+    ModelInfo,
+    Prompt,
+    RequestOptions,
+)
 from purveyor.providers.ai.base import Request
 from purveyor.providers.ai.types import AI_TYPES
 from purveyor.providers.families import FAILOVER_TYPES, FAMILIES
@@ -50,7 +59,7 @@ class Parrot(AIProvider[ParrotConfig]):
     async def models(self) -> Sequence[ModelInfo]:
         return [ModelInfo(self.config.model)]
 
-    async def count_tokens(self, prompt: Any, **options: Any) -> int:
+    async def count_tokens(self, prompt: Prompt, **options: Unpack[RequestOptions]) -> int:
         return len(self._request(prompt, options).model)
 
     async def check_health(self) -> None:

@@ -121,9 +121,11 @@ async def test_a_cycle_is_refused_by_name(registry: ProviderRegistry[Any]) -> No
 
 
 async def test_settings_that_make_no_sense_are_refused(registry: ProviderRegistry[Any]) -> None:
-    for wrong in ({"provider": ""}, {"max_tokens": 0}, {"temperature": -1}, {"modle": "x"}):
+    wrong: list[dict[str, Any]]
+    wrong = [{"provider": ""}, {"max_tokens": 0}, {"temperature": -1}, {"modle": "x"}]
+    for settings in wrong:
         with pytest.raises(InvalidConfigError):
-            await alias(registry, **wrong)
+            await registry.register("fast", {"type": "alias", "provider": "polly", **settings})
 
 
 async def test_leaving_a_stream_ends_the_providers() -> None:

@@ -189,7 +189,8 @@ async def test_health_is_a_list_of_one_model(
 ) -> None:
     await provider.check_health()
     assert (double.last.method, double.last.path) == ("GET", "/v1/models?limit=1")
-    double.fail(double.fault("authentication"))
+    double.fail(double.fault("permission"), double.fault("authentication"))
+    await provider.check_health()
     with pytest.raises(AuthenticationError):
         await provider.check_health()
 

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import anthropic
 import pytest
+from anthropic.lib.bedrock import AsyncAnthropicBedrock
 from pydantic import BaseModel
 
 from purveyor.providers.ai import Chunk, Tool, ToolCall
@@ -160,7 +161,7 @@ async def test_an_event_of_a_clients_stream_that_is_no_json(
 
 
 async def test_a_client_that_lists_no_models_is_asked_none(double: AnthropicDouble) -> None:
-    client = anthropic.AsyncAnthropicBedrock(
+    client = AsyncAnthropicBedrock(
         aws_region="eu-west-1", aws_access_key="k", aws_secret_key="s", base_url=double.url
     )
     config = AnthropicConfig(model="model-a")

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, TypeAdapter
 
 from purveyor.providers.ai import (
     FinishReason,
@@ -184,6 +184,20 @@ def test_a_schema_is_sent_as_the_service_takes_it() -> None:
     assert leaf["additionalProperties"] is False
     assert leaf["properties"]["size"]["description"] == "{exclusiveMinimum: 0}"
     assert "exclusiveMinimum" not in leaf["properties"]["size"]
+
+
+@pytest.mark.parametrize("free", [dict[str, int], dict[str, Any]])
+def test_an_object_whose_properties_have_no_names_is_refused(free: Any) -> None:
+    items = TypeAdapter(free).json_schema()
+    schema = {"type": "object", "properties": {"sizes": {"type": "array", "items": items}}}
+    with pytest.raises(InvalidRequestError, match=r"without properties at \.sizes\[\]"):
+        strict(schema)
+
+
+def test_nothing_stands_beside_a_reference() -> None:
+    assert strict({"$ref": "#/$defs/Leaf", "description": "Big.", "default": None}) == {
+        "$ref": "#/$defs/Leaf"
+    }
 
 
 # -- answers -----------------------------------------------------------------------------

@@ -17,7 +17,8 @@ class TestOpenAI(AIConformance):
         return OpenAIDouble()
 
     def make_config(self, service: AIDouble, **changes: Any) -> OpenAIConfig:
-        return OpenAIConfig(base_url=f"{service.url}/v1", api_key=service.key, **changes)
+        given = {"base_url": f"{service.url}/v1", "api_key": service.key, **changes}
+        return OpenAIConfig.model_validate(given)
 
 
 class TestLocal(AIConformance):
@@ -27,4 +28,5 @@ class TestLocal(AIConformance):
         return OpenAIDouble(max_tokens_field="max_tokens")
 
     def make_config(self, service: AIDouble, **changes: Any) -> LocalConfig:
-        return LocalConfig(base_url=f"{service.url}/v1", api_key=service.key, **changes)
+        given = {"base_url": f"{service.url}/v1", "api_key": service.key, **changes}
+        return LocalConfig.model_validate(given)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any, cast
@@ -149,6 +150,15 @@ async def test_a_model_that_is_named_is_asked_of_each_and_passed_where_it_is_not
         await registry.require("main").complete("hello", model="four")
 
 
+async def test_an_outage_tells_more_than_a_model_that_the_stand_in_lacks(
+    registry: ProviderRegistry[Any],
+) -> None:
+    parrot(registry, "first").errors.append(OverloadedError("busy"))
+    parrot(registry, "second").errors.append(ModelNotFoundError("none here"))
+    with pytest.raises(OverloadedError, match=r"first: busy\n  second: none here"):
+        await registry.require("main").complete("hello", model="four")
+
+
 async def test_members_may_be_aliases_of_models_of_one_service(
     registry: ProviderRegistry[Any],
 ) -> None:
@@ -214,7 +224,7 @@ class Service(AIProvider[AIConfig]):
         said = await self._transport.json("POST", "/chat", {"model": request.model})
         return Completion(said["text"], request.model, FinishReason.STOP)
 
-    async def _stream(self, request: Request) -> Any:
+    async def _stream(self, request: Request) -> AsyncGenerator[Chunk, None]:
         async for event in self._transport.events("/events", {"model": request.model}):
             yield Chunk(event.data)
 
@@ -307,6 +317,28 @@ async def test_without_a_group_it_is_tried_again(
     doubles[0].fail(SLOWER)
     assert await ask(services.require("0"), "complete") == str(doubles[0].port)
     assert counts(doubles) == [2, 0, 0]
+
+
+async def test_what_a_member_leaves_running_has_no_stand_in(
+    registry: ProviderRegistry[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = asyncio.Event()
+    left: list[asyncio.Task[bool]] = []
+
+    async def later() -> bool:
+        during = stand_in_waits()
+        await ended.wait()
+        return during and not stand_in_waits()
+
+    async def complete(request: Request) -> Completion:
+        left.append(asyncio.create_task(later()))
+        await asyncio.sleep(0)
+        return Completion("one", request.model, FinishReason.STOP)
+
+    monkeypatch.setattr(parrot(registry, "first"), "_complete", complete)
+    await registry.require("main").complete("hello")
+    ended.set()
+    assert await left[0]
 
 
 async def test_nothing_of_it_is_left_with_the_caller_or_in_the_rest_of_a_stream(

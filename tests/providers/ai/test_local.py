@@ -23,12 +23,15 @@ from purveyor.testing.conformance.ai_case import drained, until
 from purveyor.testing.doubles import OpenAIDouble
 
 SERVER = """
-import json, os, signal, sys, time
+import json, os, signal, subprocess, sys, time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 port, folder, *how = sys.argv[1:]
 open(os.path.join(folder, "pid"), "w").write(str(os.getpid()))
 print("starting on", port, flush=True)
+if "family" in how:
+    child = subprocess.Popen([sys.executable, "-S", "-c", "import time; time.sleep(60)"])
+    open(os.path.join(folder, "child"), "w").write(str(child.pid))
 if "fails" in how:
     sys.exit("no model here")
 if "sleeps" in how:
@@ -80,16 +83,16 @@ def started(folder: Path, *how: str, **changes: Any) -> LocalConfig:
     )
 
 
-def pid_in(folder: Path) -> int:
-    return int((folder / "pid").read_text())
+def pid_in(folder: Path, name: str = "pid") -> int:
+    return int((folder / name).read_text())
 
 
 def is_gone(pid: int) -> bool:
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        state = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
         return True
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    return state.rpartition(")")[2].split()[0] == "Z"
 
 
 def soon(condition: Callable[[], bool]) -> bool:
@@ -233,6 +236,18 @@ async def test_what_does_not_end_is_made_to(tmp_path: Path):
     async with LocalProvider(started(tmp_path, "stubborn", stop_timeout=0.2)) as model:
         assert await model.models()
     assert is_gone(pid_in(tmp_path))
+
+
+@pytest.mark.parametrize("how", ["closed", "dies"])
+async def test_what_a_server_has_started_ends_with_it(tmp_path: Path, how: str):
+    async with LocalProvider(started(tmp_path, "family", retries=0)) as model:
+        assert await model.models()
+        assert not is_gone(pid_in(tmp_path, "child"))
+        if how == "dies":
+            with pytest.raises(ConnectionError):
+                await model.complete("die")
+            await until(lambda: is_gone(pid_in(tmp_path, "child")), "its child is gone")
+    assert soon(lambda: is_gone(pid_in(tmp_path, "child")))
 
 
 async def test_no_such_program_is_told(tmp_path: Path):

@@ -108,6 +108,7 @@ async def test_without_a_connection_it_says_how_to_get_one(openai: OpenAIDouble)
         await OpenAIProvider(config(openai)).complete("Hello")
 
 
+@pytest.mark.requirement("S4.24")
 async def test_it_is_chosen_by_name_and_found_in_the_environment(
     openai: OpenAIDouble, monkeypatch: pytest.MonkeyPatch
 ):
@@ -202,7 +203,8 @@ STREAMS, PIECES, SIZE = 200, 20, 10_000
 async def test_200_streams_at_once(openai: OpenAIDouble):
     """None is lost, none mixed up; one that is cancelled leaves the others alone."""
     settings = config(openai, max_connections=STREAMS)
-    openai.reply(*[Reply(pieces=PIECES, pace=0.005)] * STREAMS)
+    openai.reply(*[Reply(pieces=PIECES)] * STREAMS)
+    openai.fail(*[Fault(hold_after=PIECES // 2)] * STREAMS)
     prompts = [f"{number:04}" * (SIZE // 4) for number in range(STREAMS)]
 
     async def listen(model: OpenAIProvider, prompt: str) -> None:
@@ -218,6 +220,8 @@ async def test_200_streams_at_once(openai: OpenAIDouble):
         tasks = [asyncio.create_task(listen(model, prompt)) for prompt in prompts]
         await until(lambda: openai.open_streams == STREAMS, f"{STREAMS} streams are open")
         tasks[100].cancel()
+        await until(lambda: openai.broken_streams == 1, "the connection is closed")
+        openai.release()
         results = await asyncio.gather(*tasks, return_exceptions=True)
         gc.collect()
         _, peak = tracemalloc.get_traced_memory()
@@ -225,4 +229,5 @@ async def test_200_streams_at_once(openai: OpenAIDouble):
     assert isinstance(results.pop(100), asyncio.CancelledError)
     assert results == [None] * (STREAMS - 1)
     assert openai.broken_streams == 1
+    assert len(openai.heard) == STREAMS
     assert peak < STREAMS * 20 * SIZE  # the double's share included

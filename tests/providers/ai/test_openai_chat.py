@@ -26,6 +26,7 @@ from purveyor.providers.ai.base import AIConfig, Request
 from purveyor.providers.ai.errors import (
     BadResponseError,
     InvalidOutputError,
+    InvalidRequestError,
     OverloadedError,
     StreamInterruptedError,
 )
@@ -93,6 +94,17 @@ def test_a_stream_is_asked_for_its_usage_unless_told_otherwise():
     body = body_of(request(), stream=True)
     assert (body["stream"], body["stream_options"]) == (True, {"include_usage": True})
     assert "stream_options" not in body_of(request(), stream=True, stream_usage=False)
+
+
+def test_options_of_the_stream_may_be_more():
+    body = body_of(request(extra={"stream_options": {"include_obfuscation": False}}), stream=True)
+    assert body["stream_options"] == {"include_usage": True, "include_obfuscation": False}
+
+
+@pytest.mark.parametrize("name", ["model", "messages", "stream"])
+def test_nothing_is_said_twice(name: str):
+    with pytest.raises(InvalidRequestError, match=f"extra has {name}, which the call itself says"):
+        body_of(request(extra={name: True}))
 
 
 def test_images_are_data_or_addresses():

@@ -40,12 +40,17 @@ class Person(BaseModel):
 
 @pytest.fixture
 async def client(openai: OpenAIDouble) -> AsyncIterator[AsyncOpenAI]:
-    async with AsyncOpenAI(api_key=openai.key, base_url=openai.base_url, timeout=0.5) as client:
+    async with AsyncOpenAI(api_key=openai.key, base_url=openai.base_url, timeout=20) as client:
         yield client
 
 
 @pytest.fixture
-async def model(client: AsyncOpenAI) -> AsyncIterator[OpenAIProvider]:
+async def model(
+    client: AsyncOpenAI, request: pytest.FixtureRequest
+) -> AsyncIterator[OpenAIProvider]:
+    fault = getattr(request.node, "callspec", None) and request.node.callspec.params.get("fault")
+    if fault and (fault.delay or fault.stall_after):
+        client = client.with_options(timeout=0.5)
     provider = OpenAIProvider.from_client(client, OpenAIConfig(model="model-a"))
     async with guarded(provider, name="chat") as model:
         yield model

@@ -34,9 +34,15 @@ WEATHER = Tool(
 
 
 @pytest.fixture
-async def model(llmock: LLMock) -> AsyncIterator[OpenAIProvider]:
+async def model(llmock: LLMock, request: pytest.FixtureRequest) -> AsyncIterator[OpenAIProvider]:
+    patience = 0.5 if "stall" in request.node.name else 20.0
     settings = OpenAIConfig.model_validate(
-        {"base_url": llmock.base_url(), "api_key": "k", "model": MODEL, "first_byte_timeout": 0.5}
+        {
+            "base_url": llmock.base_url(),
+            "api_key": "k",
+            "model": MODEL,
+            "first_byte_timeout": patience,
+        }
     )
     async with guarded(OpenAIProvider(settings), name="chat") as model:
         yield model

@@ -35,7 +35,12 @@ from purveyor.providers.registry import (
     default_types,
     operation,
 )
-from purveyor.providers.registry.failover import Failover, FailoverConfig, answered_by
+from purveyor.providers.registry.failover import (
+    Failover,
+    FailoverConfig,
+    answered_by,
+    why_not_yet,
+)
 from purveyor.providers.registry.provider import ConfigT
 from purveyor.settings import BreakerSettings, HealthSettings, RegistrySettings
 from tests.providers.registry.samples import (
@@ -788,6 +793,25 @@ async def test_a_group_can_be_a_member(registry: ProviderRegistry[Any]) -> None:
         await outer.do(Down("c"))
     assert "\n  main: do of provider 'main' failed" in str(caught.value)
     assert "\n    a: Provider 'a' was not asked" in str(caught.value)
+
+
+async def test_a_group_is_asked_after_others_while_all_its_members_are_down(
+    registry: ProviderRegistry[Any],
+) -> None:
+    main = await add(registry, "a", "b")
+    await registry.register("c", SampleConfig(label="c"), type="member")
+    outer = await grouped(registry, "outer", "main", "c")
+    a, b = registry.require("a"), registry.require("b")
+    a._guard.breaker.force_open()
+    assert why_not_yet("main", main, registry) == ""
+    assert await outer.do(Down()) == "b"
+    b._guard.breaker.force_open()
+    assert why_not_yet("main", main, registry) == "its circuit breaker is open"
+    down = Down()
+    assert await outer.do(down) == "c"
+    assert down.asked == ["c"]
+    await registry.unregister("b")
+    assert "not found: b" in why_not_yet("main", main, registry)
 
 
 async def test_a_cycle_is_refused_by_name(registry: ProviderRegistry[Any]) -> None:

@@ -20,6 +20,7 @@ from purveyor.providers.registry import (
     CircuitBreakerOpened,
     CircuitOpenError,
     ConnectionFailedError,
+    HealthStatus,
     OperationTimeoutError,
     ProviderRegistry,
     ProviderTypes,
@@ -194,6 +195,25 @@ class TestHolding:
         with pytest.raises(OverloadedError):
             await sample.do(refusing(OverloadedError("busy", retry_after=20)))
         assert (state(registry), failures(registry)) == (CLOSED, 1)
+
+    @pytest.mark.parametrize("error", [RateLimitedError("slower"), AuthenticationError("who?")])
+    async def test_checks_that_find_no_failure_of_the_backend_open_nothing_either(
+        self,
+        registry: ProviderRegistry[Any],
+        sample: Sample,
+        backend: Backend,
+        clock: Clock,
+        error: RegistryError,
+    ) -> None:
+        backend.health = raising(error)
+        for _ in range(5):
+            result = await registry.get_provider_health("sample")
+            assert result.status is HealthStatus.UNHEALTHY
+        assert state(registry) is CLOSED
+        await trip(sample)
+        clock.now += 300.0
+        await registry.get_provider_health("sample")  # no proof that it is well
+        assert (state(registry), registry.health("sample").retry_after) == (OPEN, 0.0)
 
     async def test_a_probe_that_is_asked_to_wait_opens_it_anew_for_so_long(
         self, registry: ProviderRegistry[Any], sample: Sample, clock: Clock

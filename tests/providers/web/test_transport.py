@@ -179,6 +179,18 @@ async def test_what_is_said_to_change_nothing_is_sent_again(
     assert len(pauses) == 2
 
 
+async def test_nothing_below_sends_again_unsaid(double: Echo, pauses: list[float]) -> None:
+    transport = made(double.url, pauses, retries=0)
+    double.fail(Fault(hang_up=True), Fault(), Fault(hang_up=True))
+    with pytest.raises(ServiceConnectionError):  # over a new connection
+        await transport.json("GET", "/echo")
+    await transport.json("GET", "/echo")
+    with pytest.raises(ServiceConnectionError):  # over one that was used before
+        await transport.json("GET", "/echo")
+    assert len(double.requests) == 3
+    await transport.close()
+
+
 async def test_html_is_told_by_its_title(transport: Transport) -> None:
     with pytest.raises(BadResponseError, match="answered 200 with text/html titled 'Log in'"):
         await transport.json("GET", "/html")

@@ -167,6 +167,7 @@ class Box(FlashcardProvider[BoxConfig]):
     types = (
         NoteType("Basic", ("Front", "Back")),
         NoteType("Vocabulary", ("Word", "Meaning", "Image", "Audio")),
+        NoteType("Spoken", ("Word", "Sound", "Attribution")),
     )
 
     async def decks(self) -> Sequence[str]:

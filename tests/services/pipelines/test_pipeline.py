@@ -35,8 +35,9 @@ from purveyor.services.pipelines import (
     Pipeline,
     PronunciationJob,
 )
+from purveyor.settings import load_settings
 from tests.services.pipelines.conftest import Open
-from tests.services.pipelines.samples import PNG, Painter, PainterConfig, World
+from tests.services.pipelines.samples import PNG, Painter, PainterConfig, World, sample_types
 
 
 def pictures(*prompts: str, **options: Any) -> list[ImageJob]:
@@ -119,6 +120,51 @@ class TestAssignment:
             result = await Pipeline("y", container).run(pictures("fox"))
         assert result.items[0].product is not None
         assert result.items[0].product.details["model"] == "mine"
+
+
+class TestOldFiles:
+    """Configuration files of older media applications, as they are."""
+
+    FILE = """
+providers:
+  audio: {forvo: {type: audio, api_key: a, pipelines: [vocabulary]}}
+  image:
+    openai: {type: image, api_key: b, pipelines: ["*"]}
+    runware: {type: image, api_key: c, price: much, pipelines: [vocabulary]}
+  sync: {anki: {type: sync, deck: Spanish, pipelines: [vocabulary, covers]}}
+"""
+
+    @pytest.mark.requirement("S2.18", "S2.32", "S2.33", "S2.34", "S2.35", "S2.44")
+    async def test_are_set_up_in_their_order_and_assigned_as_they_say(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        file = tmp_path / "config.yaml"
+        file.write_text(self.FILE)
+        settings = load_settings(config_file=file, home=tmp_path / "home")
+        container = ApplicationContainer(settings=settings, types=sample_types())
+
+        with caplog.at_level(logging.INFO, "purveyor"):
+            async with container.lifespan():
+                vocabulary, covers = (
+                    Pipeline("vocabulary", container),
+                    Pipeline("covers", container),
+                )
+                result = await vocabulary.run(
+                    [*pictures("fox"), PronunciationJob("w", "sol", "es")]
+                )
+                assert result.success
+                assert covers.names("audio") == []
+                assert covers.names("sync") == vocabulary.names("sync") == ["anki"]
+                openai = container.images("openai")
+                assert covers.provider("image").handle is openai is container.images("openai")
+
+        told = [record.getMessage() for record in caplog.records]
+        assert [line for line in told if " provider" in line and "storage" not in line][:4] == [
+            "Registered audio provider: forvo (type forvo)",
+            "Registered images provider: openai (type openai)",
+            "Registered flashcards provider: anki (type anki)",
+            next(line for line in told if line.startswith("Failed to create images provider runw")),
+        ]
 
 
 class TestBatches:

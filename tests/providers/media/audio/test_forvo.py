@@ -60,6 +60,10 @@ def config(double: ForvoDouble, **settings: Any) -> ForvoConfig:
     return ForvoConfig.model_validate(values)
 
 
+def patience(fault: Fault) -> float:
+    return 0.3 if fault.delay else 30.0
+
+
 # -- words -------------------------------------------------------------------------------
 
 
@@ -252,7 +256,7 @@ async def test_every_fault_has_its_name(
     double: ForvoDouble, fault: Fault, kind: type[Exception]
 ) -> None:
     double.fail(fault)
-    async with Forvo(config(double, request_timeout=0.3)) as forvo:
+    async with Forvo(config(double, request_timeout=patience(fault))) as forvo:
         with pytest.raises(kind) as caught:
             await forvo.recordings("hola", "es")
     assert isinstance(caught.value, ServiceError)
@@ -283,7 +287,7 @@ async def test_the_key_is_nowhere_to_be_seen(
 ) -> None:
     caplog.set_level(logging.DEBUG)
     asyncio.get_running_loop().set_debug(True)
-    settings = config(double, request_timeout=0.3)
+    settings = config(double, request_timeout=patience(fault))
     events: list[object] = []
     double.fail(fault)
     if by == "hand":

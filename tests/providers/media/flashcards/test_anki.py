@@ -267,6 +267,17 @@ async def test_media_of_notes_that_are_there_already_are_not_sent(
     assert [note.fields["Back"] for note in double.notes.values()] == ["[sound:hola.mp3]"]
 
 
+async def test_a_note_is_the_same_though_its_sound_got_another_name(
+    double: AnkiDouble, anki: Anki
+) -> None:
+    (added,) = await anki.add_notes([basic("hola", audio={"Front": Media("hola.mp3", b"x")})])
+    again = basic("hola", "new", audio={"Front": Media("hola.mp3", b"another")})
+    (updated,) = await anki.add_notes([again], duplicates="update")
+    assert updated == NoteResult(NoteOutcome.UPDATED, added.id)
+    fields = {"Front": "hola[sound:hola.mp3]", "Back": "new"}
+    assert double.notes[added.id or 0].fields == fields
+
+
 @pytest.mark.parametrize(
     "media",
     [
@@ -392,8 +403,32 @@ async def test_every_fault_has_its_name_and_nothing_is_sent_twice(
     double: AnkiDouble, fault: Fault, kind: type[Exception]
 ) -> None:
     double.fail(fault)
-    async with made(double, request_timeout=0.3) as anki:
+    async with made(double, request_timeout=0.3 if fault.delay else 30) as anki:
         with pytest.raises(kind) as caught:
             await anki.sync()
     assert isinstance(caught.value, ServiceError)
     assert (len(double.requests), double.syncs) == (1, 0)
+
+
+async def test_notes_that_are_there_are_known_in_every_version(each_version: AnkiDouble) -> None:
+    odd = ["plain", 'with "quotes" and \\', "two\nlines", "a*b_c:d", "<b>bold</b>"]
+    notes = [Note({"Front": text, "Back": "x"}) for text in odd]
+    async with made(each_version) as anki:
+        added = await anki.add_notes(notes[1:])
+        new = Note({"Front": "new"}, images={"Back": Media("a.png", b"png")})
+        asked = len(each_version.notes), dict(each_version.media)
+        found = await anki.existing([*notes, new], note_type="Basic")
+        assert found == [None, *(one.id for one in added), None]
+        assert (len(each_version.notes), each_version.media) == asked
+        assert await anki.existing([Note({"Text": "plain"})], note_type="Sentence") == [None]
+        assert await anki.existing([]) == []
+
+
+async def test_what_cannot_be_there_is_told(double: AnkiDouble) -> None:
+    async with made(double, note_type=None) as anki:
+        with pytest.raises(InvalidRequestError, match="note_type"):
+            await anki.existing([Note({"Front": "a"})])
+        with pytest.raises(NoteTypeNotFoundError, match="'Basic'"):
+            await anki.existing([Note({"Front": "a"})], note_type="Basik")
+        with pytest.raises(NoteTypeNotFoundError, match="no field 'Frond'"):
+            await anki.existing([Note({"Frond": "a"})], note_type="Basic")
