@@ -43,7 +43,7 @@ AUDIO_TYPES: tuple[ProviderType, ...] = (
         capabilities=frozenset({"pronunciation"}),
         extra="media",
         display_name="Forvo",
-        well_known=MappingProxyType({"api_key": "FORVO_API_KEY"}),
+        well_known={"api_key": "FORVO_API_KEY"},
     ),
 )
 
