@@ -34,7 +34,7 @@ IMAGE_TYPES = (
     ),
 )
 
-AUDIO_TYPES: tuple[ProviderType, ...] = (
+AUDIO_TYPES = (
     ProviderType(
         family="audio",
         name="forvo",
@@ -47,7 +47,7 @@ AUDIO_TYPES: tuple[ProviderType, ...] = (
     ),
 )
 
-FLASHCARD_TYPES: tuple[ProviderType, ...] = (
+FLASHCARD_TYPES = (
     ProviderType(
         family="flashcards",
         name="anki",
