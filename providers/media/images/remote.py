@@ -13,6 +13,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar, Unpack, cast
 
+from ...registry.errors import InvalidStateError
 from ...registry.provider import operation
 from ...registry.redaction import remember
 from ...web.errors import AuthenticationError, BadResponseError, ServiceError
@@ -63,6 +64,7 @@ class RemoteImages(ImageProvider[ImageConfigT]):
     def __init__(self, config: ImageConfigT) -> None:
         super().__init__(config)
         self._transport: Transport | None = None
+        self._limiter = Limiter(None, extra="media")
 
     async def _connect(self) -> None:
         remember(self.config)
@@ -107,9 +109,9 @@ class RemoteImages(ImageProvider[ImageConfigT]):
             raise failures[0]
         images = await self._written(images, targets)
         if failures:
+            kept = "and are written" if targets else "and are in this error's images"
             raise IncompleteImagesError(
-                f"{len(images)} of {count} pictures came, which are in this error's images; the "
-                f"others did not: {failures[0]}",
+                f"{len(images)} of {count} pictures came {kept}; the others did not: {failures[0]}",
                 context={"failures": [failure.to_dict() for failure in failures]},
                 images=images,
             ) from failures[0]
@@ -167,7 +169,11 @@ class RemoteImages(ImageProvider[ImageConfigT]):
     @property
     def _service(self) -> Transport:
         """The way to the service."""
-        assert self._transport is not None  # noqa: S101 - connected before any operation
+        if self._transport is None:
+            raise InvalidStateError(
+                f"This {type(self).__name__} is not connected: use it with `async with`, or take "
+                "it from a container."
+            )
         return self._transport
 
     def _image(
@@ -232,7 +238,7 @@ class RemoteImages(ImageProvider[ImageConfigT]):
             return Outcome(failure=error)
         if len(outcome.images) < count and outcome.failure is None:
             outcome.failure = BadResponseError(
-                f"The service was asked for {count} pictures and sent {len(outcome.images)}."
+                f"The service sent {len(outcome.images)} of the {count} pictures it was asked for."
             )
         return outcome
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -56,6 +57,11 @@ class ImageRequest:
             raise InvalidRequestError(
                 "No model is named: give model=..., or set the provider's model."
             )
+        extra = options.get("extra") or {}
+        try:
+            json.dumps(extra)
+        except (TypeError, ValueError) as error:
+            raise InvalidRequestError(f"extra cannot be sent as JSON: {error}.") from None
         wanted = options.get("format")
         if wanted is not None and wanted not in FORMATS:
             raise InvalidRequestError(
@@ -69,7 +75,7 @@ class ImageRequest:
             quality=options.get("quality") or config.quality,
             negative_prompt=options.get("negative_prompt"),
             seed=options.get("seed"),
-            extra=options.get("extra") or {},
+            extra=extra,
         )
 
 

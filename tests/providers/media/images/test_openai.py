@@ -17,7 +17,7 @@ from purveyor.providers.media.images import IncompleteImagesError
 from purveyor.providers.media.images.errors import ImageNotWrittenError
 from purveyor.providers.media.images.openai import OpenAIImageConfig, OpenAIImages
 from purveyor.providers.registry import guarded
-from purveyor.providers.registry.errors import UnsupportedCapabilityError
+from purveyor.providers.registry.errors import InvalidStateError, UnsupportedCapabilityError
 from purveyor.providers.web.errors import (
     AuthenticationError,
     BadResponseError,
@@ -196,6 +196,23 @@ async def test_extra_does_not_change_what_is_asked_for(
     await images.dispose()
 
 
+async def test_extra_must_be_json(openai: OpenAIImagesDouble) -> None:
+    images = made(openai)
+    with pytest.raises(InvalidRequestError, match="extra cannot be sent as JSON"):
+        await images.generate("a cat", extra={"background": object()})
+    await images.dispose()
+
+
+async def test_one_built_by_hand_is_connected_first(openai: OpenAIImagesDouble) -> None:
+    config = OpenAIImageConfig.model_validate(
+        {"base_url": openai.base_url, "api_key": openai.key, "model": "gpt-image-2"}
+    )
+    with pytest.raises(InvalidStateError, match="async with"):
+        await OpenAIImages(config).check_health()
+    async with OpenAIImages(config) as images:
+        assert len(await images.generate("a cat")) == 1
+
+
 async def test_nothing_is_asked_where_it_cannot_be(
     openai: OpenAIImagesDouble, tmp_path: Path
 ) -> None:
@@ -308,7 +325,9 @@ async def test_a_broken_picture_leaves_the_others(
 ) -> None:
     images = made(openai)
     openai.fail(Fault(200, body={"data": [encoded(), {"b64_json": "%%%"}, encoded("jpeg")]}))
-    with pytest.raises(IncompleteImagesError, match="2 of 3 pictures came") as caught:
+    with pytest.raises(
+        IncompleteImagesError, match="2 of 3 pictures came and are written; "
+    ) as caught:
         await images.generate("a cat", count=3, path=tmp_path / "a.png")
     error = caught.value
     assert isinstance(error.__cause__, BadResponseError)
@@ -322,7 +341,7 @@ async def test_a_broken_picture_leaves_the_others(
 async def test_fewer_than_asked_for_are_told(openai: OpenAIImagesDouble) -> None:
     images = made(openai)
     openai.fail(Fault(200, body={"data": [encoded()]}))
-    with pytest.raises(IncompleteImagesError, match="asked for 3 pictures and sent 1") as caught:
+    with pytest.raises(IncompleteImagesError, match="sent 1 of the 3 pictures") as caught:
         await images.generate("a cat", count=3)
     assert len(caught.value.images) == 1
     await images.dispose()

@@ -29,7 +29,7 @@ from purveyor.testing.doubles import Fault, OpenAIImagesDouble, RunwareDouble
 KEY = "sk-0123456789"
 
 
-@pytest.mark.requirement("S2.8", "S2.9", "S2.28")
+@pytest.mark.requirement("S2.9")
 def test_the_types_are_rows_of_name_module_and_class() -> None:
     rows = {row.name: row for row in MEDIA_TYPES if row.family == "images"}
     assert rows.keys() == {"openai", "runware"}
