@@ -132,6 +132,21 @@ class BlockingContainer:
         """The AI family."""
         return BlockingAISelector(cast(Any, self._container).ai, self._portal)
 
+    @property
+    def images(self) -> BlockingSelector[Any]:
+        """The image family."""
+        return self.family("images")
+
+    @property
+    def audio(self) -> BlockingSelector[Any]:
+        """The audio family."""
+        return self.family("audio")
+
+    @property
+    def flashcards(self) -> BlockingSelector[Any]:
+        """The flashcard family."""
+        return self.family("flashcards")
+
     def family(self, name: str) -> BlockingSelector[Any]:
         """Return any family's selector."""
         return BlockingSelector(getattr(self._container, name), self._portal)

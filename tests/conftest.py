@@ -23,6 +23,8 @@ from purveyor.testing.servers import (
     ServerUnavailableError,
 )
 
+_FOREIGN = ("PURVEYOR_", "ANTHROPIC_", "AWS_", "AZURE_", "FORVO_", "OPENAI_", "RUNWARE_")
+
 
 @pytest.fixture(autouse=True)
 def _clean_environment(
@@ -30,7 +32,7 @@ def _clean_environment(
 ) -> None:
     """No test sees the settings of who runs it, nor the keys."""
     for name in list(os.environ):
-        if name.upper().startswith(("PURVEYOR_", "AWS_", "AZURE_")):
+        if name.upper().startswith(_FOREIGN):
             monkeypatch.delenv(name)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.getbasetemp() / "config"))
 

@@ -79,7 +79,7 @@ def test_a_good_request_is_answered(double: AnthropicDouble) -> None:
     ],
 )
 def test_headers_that_are_refused(
-    double: AnthropicDouble, headers: dict[str, str | None], status: int, kind: str, told: str
+    double: AnthropicDouble, headers: dict[str, Any], status: int, kind: str, told: str
 ) -> None:
     got, answer = ask(double, LEAST, **headers)
     assert (got, answer["type"], answer["error"]["type"]) == (status, "error", kind)
