@@ -8,13 +8,13 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Annotated, Any, ClassVar, Unpack
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from ...settings.branches import Count
 from ..registry.errors import UnsupportedCapabilityError
 from ..registry.provider import ConfigT, Provider, operation
 from ..registry.types import default_types
-from ..web.config import WebConfig
+from ..web.config import WebConfig, read_table
 from .errors import InvalidOutputError, InvalidRequestError
 from .model import (
     Chunk,
@@ -66,6 +66,11 @@ class AIConfig(WebConfig):
         default_factory=dict[str, Price],
         description="What a million tokens cost, by model: {NAME: {input, output, cached}}.",
     )
+
+    @field_validator("prices", mode="before")
+    @classmethod
+    def _read_prices(cls, value: Any) -> Any:
+        return read_table(value, '{"MODEL": {"input": 3, "output": 15}}')
 
     def price(self, model: str) -> Price | None:
         """Return what a model costs: the price of its name, or of ``*``."""

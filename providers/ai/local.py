@@ -8,9 +8,10 @@ import shlex
 from typing import Annotated, Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
 from ...settings.branches import Seconds
+from ..registry.provider import is_shared
 from ..web.config import is_local
 from .errors import OverloadedError, ServiceConnectionError, ServiceTimeoutError
 from .openai import MODELS, ChatProvider, OpenAIConfig
@@ -61,6 +62,16 @@ class LocalConfig(OpenAIConfig):
     stop_timeout: Seconds = Field(
         default=10.0, description="Seconds a started server has to end by itself."
     )
+
+    @field_validator("command")
+    @classmethod
+    def _is_the_operators(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        if value and is_shared(info):
+            raise ValueError(
+                "starts a program, which only who runs this process may: set it in the "
+                "environment or in a configuration file, not in the catalogue"
+            )
+        return value
 
     @model_validator(mode="after")
     def _is_here(self) -> LocalConfig:

@@ -376,7 +376,7 @@ class Catalogue:
         family, types = registry.family.name, registry.types
         row = types.find(family, settings.type or name) or types.find(family, name)
         if row is None:
-            registry.validate(name, Declaration(settings, SOURCE, self._origin))
+            registry.validate(name, Declaration(settings, SOURCE, self._origin, shared=True))
             return self._draft(registry, name, settings, before)  # it came this very moment
         stored = before.secrets if before else dict[str, str]()
         draft = drafted(name, settings, row, stored)
@@ -389,7 +389,7 @@ class Catalogue:
             credentials=self.credentials,
             given=draft.given,
         )
-        registry.validate(name, Declaration(whole, SOURCE, self._origin))
+        registry.validate(name, Declaration(whole, SOURCE, self._origin, shared=True))
         return draft
 
     def _refuse_taken(self, registry: ProviderRegistry[Any], name: str) -> None:
@@ -483,7 +483,7 @@ class Catalogue:
         if entry.fault is not None:
             return candidate
         where = functools.partial(self._where, entry.family, entry.name)
-        declaration = Declaration(entry.settings, SOURCE, self._origin, where)
+        declaration = Declaration(entry.settings, SOURCE, self._origin, where, shared=True)
         return dataclasses.replace(candidate, declaration=declaration)
 
     def _where(self, family: str, name: str, path: tuple[str, ...]) -> str:

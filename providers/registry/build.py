@@ -72,6 +72,7 @@ class Builder:
         type: str | None = None,
         settings: ProviderSettings | None = None,
         where: Callable[[tuple[str, ...]], str] | None = None,
+        shared: bool = False,
     ) -> Registration:
         """
         Return the registration of a provider, its settings validated.
@@ -87,7 +88,7 @@ class Builder:
         if not isinstance(config, BaseModel):
             config = settings
         row = self._type_of(name, settings, config)
-        model = self.model(name, row, config, settings, where)
+        model = self.model(name, row, config, settings, where, shared=shared)
         row = self.types.find(self.family.name, row.name) or row  # its import may tell more of it
         if issubclass(row.loaded_class, Composite) and settings.circuit_breaker is None:
             settings = settings.model_copy(update={"circuit_breaker": _NO_BREAKER})
@@ -171,6 +172,8 @@ class Builder:
         config: Config,
         settings: ProviderSettings,
         where: Callable[[tuple[str, ...]], str] | None = None,
+        *,
+        shared: bool = False,
     ) -> BaseModel:
         """Return the type's config model of whatever form of config was given."""
         if isinstance(config, BaseModel) and not isinstance(config, ProviderSettings):
@@ -183,7 +186,9 @@ class Builder:
             refuse_masks(row, config, name=name, where=where)
         else:
             options = settings.options.get_secret_value()
-            config = validated_config(row, options, name=name, home=self.home, where=where)
+            config = validated_config(
+                row, options, name=name, home=self.home, where=where, shared=shared
+            )
         remember(config)
         return config
 

@@ -29,6 +29,7 @@ __all__ = [
     "ProviderConfig",
     "Siblings",
     "is_operation",
+    "is_shared",
     "operation",
 ]
 
@@ -123,6 +124,15 @@ def home_of(info: ValidationInfo) -> Path:
 def name_of(info: ValidationInfo, default: str) -> str:
     """Return the provider name the settings are validated for."""
     return _context(info).get("name", default)
+
+
+def is_shared(info: ValidationInfo) -> bool:
+    """
+    Tell whether others than who runs this process may have written the settings.
+
+    What a type does with more than data, starting a program say, it refuses to take from them.
+    """
+    return bool(_context(info).get("shared"))
 
 
 def _context(info: ValidationInfo) -> Mapping[str, Any]:

@@ -325,6 +325,7 @@ class Registering(Lifecycle[ProviderT]):
             source=declaration.source,
             origin=declaration.origin,
             where=declaration.where,
+            shared=declaration.shared,
         )
 
     @contextmanager

@@ -37,12 +37,14 @@ class Declaration:
         source: ``config``, ``environment``, ``builtin`` ...
         origin: Where it was declared, for messages.
         where: Tells where one of its settings is made, for messages.
+        shared: Others than who runs this process may have written it.
     """
 
     settings: ProviderSettings
     source: str
     origin: str
     where: Callable[[tuple[str, ...]], str] | None = None
+    shared: bool = False
 
 
 class Registration:

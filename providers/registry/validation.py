@@ -47,6 +47,7 @@ def validated_config(
     name: str,
     home: Path,
     where: Callable[[tuple[str, ...]], str] | None = None,
+    shared: bool = False,
 ) -> BaseModel:
     """
     Return ``options`` as the type's config model.
@@ -58,6 +59,7 @@ def validated_config(
         home: The folder below which types keep their data by default.
         where: Tells where a setting is made or would be, as an environment variable or a
             file and key; without it faults are named by their key alone.
+        shared: Whether others than who runs this process may have written them.
 
     Raises:
         InvalidConfigError: ``context["problems"]`` has every fault: where, and what is allowed.
@@ -67,7 +69,9 @@ def validated_config(
     if options.keys() - model.model_fields.keys() - getattr(model, "aliases", {}).keys():
         model = row.settings_class
     try:
-        config = model.model_validate(dict(options), context={"home": home, "name": name})
+        config = model.model_validate(
+            dict(options), context={"home": home, "name": name, "shared": shared}
+        )
     except ValidationError as error:
         secret = secret_fields_of(model)
         masks = masks_in(Secret({key: options[key] for key in options if key in secret}))

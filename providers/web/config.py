@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ipaddress
+import json
+from typing import Any
 from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
@@ -10,7 +12,7 @@ from pydantic import Field, field_validator
 from ...settings.branches import Count, Seconds
 from ..registry.provider import ProviderConfig
 
-__all__ = ["WebConfig", "is_local"]
+__all__ = ["WebConfig", "is_local", "read_table"]
 
 
 class WebConfig(ProviderConfig):
@@ -57,6 +59,21 @@ class WebConfig(ProviderConfig):
         if parts.query or parts.fragment:
             raise ValueError(f"{form}, without ? or #")
         return value.rstrip("/")
+
+
+def read_table(value: Any, form: str) -> Any:
+    """
+    Return a table for the JSON of one, as a variable of the environment has it.
+
+    Raises:
+        ValueError: It is a text, and no JSON; ``form`` shows what it should look like.
+    """
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        raise ValueError(f"must be a table, or JSON such as {form}") from None
 
 
 def is_local(url: str) -> bool:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from decimal import Decimal
 from typing import Annotated, Any, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
-from ...web.config import WebConfig
+from ...web.config import WebConfig, read_table
 from ...web.limit import RateLimit
 
 __all__ = ["Format", "ImageConfig", "ImagePrice"]
@@ -74,11 +73,7 @@ class ImageConfig(WebConfig):
     @classmethod
     def _read_prices(cls, value: Any) -> Any:
         """Take JSON too, as a variable of the environment has it; a number is for each picture."""
-        if isinstance(value, str):
-            try:
-                value = json.loads(value)
-            except ValueError:
-                raise ValueError('must be a table, or JSON such as {"MODEL": 0.04}') from None
+        value = read_table(value, '{"MODEL": 0.04}')
         if not isinstance(value, dict):
             return value
         prices = dict(cast("dict[Any, Any]", value))

@@ -11,6 +11,7 @@ from pydantic import SecretStr
 
 from purveyor.containers import ApplicationContainer
 from purveyor.providers.catalogue import ConflictError, Entry
+from purveyor.providers.catalogue.rows import Row, now, put
 from purveyor.providers.registry import (
     MASK,
     UNCHANGED,
@@ -359,3 +360,21 @@ def test_another_address_is_refused(url: str, folder: Path) -> None:
 def test_an_address_of_nothing_is_refused(url: str, folder: Path) -> None:
     with pytest.raises(SettingsError, match=r"catalogue\.url"):
         load_settings(catalogue={"url": url})
+
+
+async def test_what_starts_a_program_is_not_taken_from_where_others_write(
+    app: ApplicationContainer,
+) -> None:
+    catalogue = app.catalogue()
+    with pytest.raises(InvalidConfigError, match="starts a program, which only who runs this"):
+        await catalogue.add("ai", "mine", {"type": "local", "command": ["server"]})
+    assert await catalogue.entries() == []
+
+    async with catalogue._writing() as (connection, number):  # by somebody with the database
+        options = {"command": ["server"]}
+        await put(connection, Row("ai", "mine", "local", {"options": options}, {}, number, now()))
+    report = await app.discovery().refresh()
+    (failed,) = [row for row in report.failed if row.name == "mine"]
+    assert "not in the catalogue" in failed.reason
+    with pytest.raises(InvalidConfigError):
+        app.ai("mine")
