@@ -304,13 +304,13 @@ def _read(request: Request, completion: Completion) -> Any:
 
     try:
         data = json.loads(completion.text)
-    except ValueError:
-        raise refusal("it is no JSON") from None
-    if request.answer_model is None:
-        return data
-    try:
+        if request.answer_model is None:
+            return data
         return request.answer_model.model_validate(data)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(str(part) for part in first["loc"])
-        raise refusal(f"{place}: {first['msg']}" if place else first["msg"]) from None
+        fault = f"{place}: {first['msg']}" if place else first["msg"]
+    except ValueError:
+        fault = "it is no JSON"
+    raise refusal(fault)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Any, NamedTuple, Protocol, cast
 from urllib.parse import urlencode
 
@@ -87,13 +87,7 @@ class TransportWire:
                 if data == DONE:
                     yield WireEvent(DONE, {})
                     continue
-                try:
-                    found = json.loads(data)
-                except ValueError:
-                    raise BadResponseError(
-                        "The service sent an event that is no JSON.", context={"event": data[:200]}
-                    ) from None
-                yield WireEvent(name, _object(found))
+                yield WireEvent(name, _read(data))
 
     async def get(self, path: str, **query: str | int) -> Mapping[str, Any]:
         """Return the object at ``path``."""
@@ -243,6 +237,15 @@ async def chunks_of(
             error.context.setdefault("partial", mask(reducer.text))
             raise
     yield Chunk(completion=reducer.completion())
+
+
+def _read(data: str) -> Mapping[str, Any]:
+    with suppress(ValueError):
+        return _object(json.loads(data))
+    # Raised here, or it would carry the parser's error, which has the whole event.
+    raise BadResponseError(
+        "The service sent an event that is no JSON.", context={"event": data[:200]}
+    )
 
 
 def _object(found: Any) -> Mapping[str, Any]:

@@ -65,14 +65,14 @@ class Answer:
         Raises:
             BadResponseError: It is none; the message says what it is.
         """
-        try:
+        with contextlib.suppress(ValueError):
             return json.loads(self.body)
-        except ValueError:
-            raise BadResponseError(
-                f"The service answered {self.status} with {self._told()}, not with JSON. Check "
-                "base_url, and whether a proxy answers in its place.",
-                context={"status": self.status, "content_type": self.media_type},
-            ) from None
+        # Raised here, or it would carry the parser's error, which has the whole body.
+        raise BadResponseError(
+            f"The service answered {self.status} with {self._told()}, not with JSON. Check "
+            "base_url, and whether a proxy answers in its place.",
+            context={"status": self.status, "content_type": self.media_type},
+        )
 
     def object(self) -> Mapping[str, Any]:
         """

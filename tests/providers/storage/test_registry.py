@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from purveyor.providers import storage
+from purveyor.providers.ai import AI_TYPES
 from purveyor.providers.registry import (
     AlreadyExistsError,
     Capability,
@@ -49,7 +50,8 @@ def test_the_supported_providers_are_those_there_are() -> None:
         "smb",
         "sqlite",
     ]
-    assert get_supported_providers("ai") == ["failover"]
+    names = [one.name for one in AI_TYPES]
+    assert get_supported_providers("ai") == sorted(["failover", *names])
 
 
 @pytest.mark.requirement("S0.3", "S0.6", "S0.33")
