@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from collections import defaultdict
 from pathlib import Path
-from xml.etree import ElementTree
 
-import pytest
-
-ROOT = Path(__file__).parents[2]
+from .teeth import expect, report_of
 
 BROKEN = '''
 import asyncio
@@ -246,41 +240,8 @@ SELECTED = (
 """The many cases of some rules only where they are in question, to save time."""
 
 
-@pytest.fixture(scope="module")
-def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, str]]:
-    """Run the kit over all of them, without any plugin; return the failures of each class."""
-    folder = tmp_path_factory.mktemp("outside")
-    (folder / "test_outside.py").write_text(BROKEN)
-    (folder / "pytest.ini").write_text("[pytest]\n")
-    result = subprocess.run(
-        [
-            *(sys.executable, "-W", "error", "-m", "pytest", "-q", "-p", "no:cacheprovider"),
-            *("-k", SELECTED, "--tb=native", "--junit-xml=report.xml", "test_outside.py"),
-        ],
-        cwd=folder,
-        env={"PYTHONPATH": str(ROOT), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
-        capture_output=True,
-        text=True,
-        timeout=110,
-    )
-    assert result.returncode == 1, result.stdout[-3000:] + result.stderr
-    failures: dict[str, dict[str, str]] = defaultdict(dict)
-    for case in ElementTree.parse(folder / "report.xml").iter("testcase"):
-        name = case.attrib["classname"].rpartition(".Test")[2]
-        found = failures[name]
-        for fault in (*case.iterfind("failure"), *case.iterfind("error")):
-            test = case.attrib["name"].partition("[")[0].removeprefix("test_")
-            found[test] = f"{fault.attrib['message']}\n{fault.text}"
-    return failures
-
-
-@pytest.mark.parametrize("name", FAILURES)
-def test_each_fails_exactly_the_rules_it_breaks(
-    report: dict[str, dict[str, str]], name: str
-) -> None:
-    assert set(report[name]) == FAILURES[name], "\n".join(report[name].values())[-3000:]
-
-
-def test_failures_say_which_rule_was_broken(report: dict[str, dict[str, str]]) -> None:
+def test_each_fails_exactly_the_rules_it_breaks_and_says_which(tmp_path: Path) -> None:
+    report = report_of(tmp_path, BROKEN, select=SELECTED)
+    expect(report, FAILURES)
     told = report["Gullible"]["a_truncated_stream_is_no_answer"]
     assert "half an answer was given as a whole one" in told

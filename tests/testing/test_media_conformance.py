@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from collections import defaultdict
 from pathlib import Path
-from xml.etree import ElementTree
 
-import pytest
-
-ROOT = Path(__file__).parents[2]
+from .teeth import report_of
 
 BROKEN = """
 import pytest
@@ -205,34 +199,10 @@ FAILS = {
 }
 
 
-@pytest.fixture(scope="module")
-def failed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
-    """The rules that each broken type fails, by the name of its test class."""
-    folder = tmp_path_factory.mktemp("media")
-    (folder / "test_broken.py").write_text(BROKEN)
-    report = folder / "report.xml"
+def test_each_broken_type_fails_what_it_breaks_and_nothing_else_of_these(tmp_path: Path) -> None:
     rules = " or ".join({*FAILS.values(), "test_a_disposed_provider_refuses"})
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "pytest", "test_broken.py", f"--junitxml={report}", "-q"),
-            *("-k", rules, "-p", "no:cacheprovider", "-p", "no:randomly"),
-        ],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
-    assert report.exists(), done.stdout + done.stderr
-    found: dict[str, set[str]] = defaultdict(set)
-    for case in ElementTree.parse(report).iter("testcase"):
-        kind, name = case.attrib["classname"].rpartition(".")[2], case.attrib["name"]
-        if case.find("failure") is not None or case.find("error") is not None:
-            found[kind].add(name.partition("[")[0])
-    return found
-
-
-@pytest.mark.parametrize("kind", FAILS)
-def test_each_broken_type_fails_what_it_breaks(kind: str, failed: dict[str, set[str]]) -> None:
-    assert FAILS[kind] in failed[kind]
-    assert "test_a_disposed_provider_refuses" not in failed[kind]
+    report = report_of(tmp_path, BROKEN, select=rules)
+    for kind, rule in FAILS.items():
+        failed = report[kind.removeprefix("Test")]
+        assert rule.removeprefix("test_") in failed, kind
+        assert "a_disposed_provider_refuses" not in failed, kind
