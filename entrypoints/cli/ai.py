@@ -97,9 +97,10 @@ def _prompt(prompt: str | None, pictures: Any) -> Prompt:
     from ...providers.ai.model import Image, Message, Part, Text
 
     texts = [prompt] if prompt not in (None, "-") else []
-    if prompt == "-" or not sys.stdin.isatty():
+    source: Any = sys.stdin  # None where it was closed
+    if source is not None and (prompt == "-" or not source.isatty()):
         try:
-            texts.append(sys.stdin.buffer.read().decode())
+            texts.append(source.buffer.read().decode())
         except UnicodeDecodeError:
             fail("what came in by stdin is no text in UTF-8; give a picture with --image.", USAGE)
     text = "\n\n".join(one.strip("\n") for one in texts if one and one.strip())

@@ -118,5 +118,5 @@ async def _states(
     results = await asyncio.gather(*(registry.get_provider_health(name) for name in names))
     for result in results:
         if result.status is HealthStatus.UNHEALTHY:
-            found.problems.append(result.message)
+            found.problems.append(f"{registry.info(result.name).origin}: {result.message}")
     return {result.name: result.status.value for result in results}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import os
 import signal
@@ -129,7 +130,8 @@ class CommandGroup(TyperGroup):
             complain(str(error))
             raise typer.Exit(USAGE) from None
         except RegistryError as error:
-            complain(error.message)
+            named = error.provider_name is None or error.provider_name in error.message
+            complain(error.message if named else f"{error.provider_name}: {error.message}")
             raise typer.Exit(exit_code_of(error)) from None
         except (KeyboardInterrupt, asyncio.CancelledError):
             word, code = ended_by()
@@ -140,6 +142,12 @@ class CommandGroup(TyperGroup):
             # must not complain either.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(BROKEN_PIPE) from None
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO) or error.filename:
+                raise
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            complain(f"the output cannot be written: {error.strerror}")
+            raise typer.Exit(FAILED) from None
         return answer
 
 

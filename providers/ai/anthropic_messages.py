@@ -77,7 +77,8 @@ def body_of(request: Request, version: str) -> dict[str, Any]:
     if request.system:
         body["system"] = request.system
     if request.stop:
-        body["stop_sequences"] = list(request.stop)
+        stop = request.stop
+        body["stop_sequences"] = [stop] if isinstance(stop, str) else list(stop)
     if request.temperature is not None:
         body["temperature"] = request.temperature
     if request.tools:
@@ -173,7 +174,7 @@ class MessageReducer:
         self._pieces: list[str] = []
         self._calls: dict[int, _CallSoFar] = {}
         self._last_block = -1
-        self._ended = False
+        self.ended = False
         self._takers: dict[str, Callable[[Mapping[str, Any]], str]] = {
             "content_block_delta": self._take_delta,
             "content_block_start": self._take_block,
@@ -212,7 +213,7 @@ class MessageReducer:
             StreamInterruptedError: The stream ended before the message did.
             InvalidOutputError: A tool call has arguments that are no JSON object.
         """
-        if not self._ended:
+        if not self.ended:
             raise StreamInterruptedError(
                 "The stream ended before the answer did (no message_stop): what had come is in "
                 "`partial`. Ask again.",
@@ -258,7 +259,7 @@ class MessageReducer:
         return ""
 
     def _take_stop(self, data: Mapping[str, Any]) -> str:
-        self._ended = True
+        self.ended = True
         return ""
 
     def _take_error(self, data: Mapping[str, Any]) -> str:
@@ -323,7 +324,8 @@ def _call(
 
 def _usage(counts: Mapping[str, Any]) -> Usage:
     def count(name: str) -> int:
-        return int(counts.get(name) or 0)
+        found = counts.get(name)
+        return found if isinstance(found, int) else 0
 
     # What was read fresh, from the cache, and to be kept there are counted apart.
     cached = count("cache_read_input_tokens")

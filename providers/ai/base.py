@@ -278,8 +278,8 @@ class AIProvider(Provider[ConfigT]):
         assert isinstance(config, AIConfig)  # noqa: S101
         changes: dict[str, Any] = {}
         price = config.price(completion.model) or config.price(request.model)
-        if price is not None:
-            usage = completion.usage
+        usage = completion.usage
+        if price is not None and (usage.input_tokens or usage.output_tokens):
             changes["usage"] = replace(usage, cost=price.of(usage))
         if request.schema is not None and completion.data is None and not completion.tool_calls:
             changes["data"] = _read(request, completion)

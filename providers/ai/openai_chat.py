@@ -181,10 +181,10 @@ def completion_of(answer: Mapping[str, Any]) -> Completion:
         choice = answer["choices"][0]
         whole.add(choice["message"], choice.get("finish_reason"))
         whole.note(answer)
+        whole.ended = True
+        return whole.completion()
     except (AttributeError, IndexError, KeyError, TypeError):
         raise _nonsense("answer") from None
-    whole.ended = True
-    return whole.completion()
 
 
 class ChatReducer:
@@ -329,11 +329,14 @@ def models_of(answer: Mapping[str, Any]) -> list[ModelInfo]:
 
 
 def _usage(given: Mapping[str, Any]) -> Usage:
-    details: Mapping[str, Any] = given.get("prompt_tokens_details") or {}
+    def count(of: Any, name: str) -> int:
+        found: Any = cast("dict[str, Any]", of).get(name) if isinstance(of, dict) else None
+        return found if isinstance(found, int) else 0
+
     return Usage(
-        input_tokens=given.get("prompt_tokens") or 0,
-        output_tokens=given.get("completion_tokens") or 0,
-        cached_tokens=details.get("cached_tokens") or 0,
+        input_tokens=count(given, "prompt_tokens"),
+        output_tokens=count(given, "completion_tokens"),
+        cached_tokens=count(given.get("prompt_tokens_details"), "cached_tokens"),
     )
 
 

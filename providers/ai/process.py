@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import random
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -122,12 +125,13 @@ class ServerProcess:
         try:
             self._process.wait(self._grace + 5.0)
         except subprocess.TimeoutExpired:
-            self._process.kill()
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
         self._reader.join(1.0)
 
 
 def _read(output: IO[bytes], kept: deque[bytes]) -> None:
     with output:
-        for line in output:
+        while line := output.readline(4096):  # progress bars are one line without an end
             kept.append(line[-1000:])

@@ -186,6 +186,11 @@ class Reducer(Protocol):
     """Makes an answer of the events of its stream, in the way of one service."""
 
     @property
+    def ended(self) -> bool:
+        """Whether its end has come: what follows is no part of it."""
+        ...
+
+    @property
     def text(self) -> str:
         """The text so far."""
         ...
@@ -228,19 +233,22 @@ async def chunks_of(
                 if text := reducer.take(event):
                     yield Chunk(text)
         except ServiceError as error:
+            lost = isinstance(error, (ServiceConnectionError, ServiceTimeoutError))
             if not began:
                 raise
-            if isinstance(error, (ServiceConnectionError, ServiceTimeoutError)):
+            if lost and not reducer.ended:
                 raise StreamInterruptedError(
                     f"The stream broke off: {error}", partial=reducer.text
                 ) from error
-            error.context.setdefault("partial", mask(reducer.text))
-            raise
+            if not lost:
+                error.context.setdefault("partial", mask(reducer.text))
+                raise
+            # The answer is whole: how its connection ended is no matter.
     yield Chunk(completion=reducer.completion())
 
 
 def _read(data: str) -> Mapping[str, Any]:
-    with suppress(ValueError):
+    with suppress(ValueError, RecursionError):
         return _object(json.loads(data))
     # Raised here, or it would carry the parser's error, which has the whole event.
     raise BadResponseError(

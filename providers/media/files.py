@@ -48,7 +48,7 @@ async def write_file(path: str | Path, data: bytes) -> Path:
         OSError: It cannot be written; nothing of it is left.
     """
     path = check_target(path)
-    beside = path.with_name(f".{path.name[:200]}.{secrets.token_hex(4)}.part")
+    beside = path.with_name(f".{secrets.token_hex(8)}.part")
     given_up = threading.Event()
 
     def write() -> None:

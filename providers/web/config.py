@@ -6,13 +6,14 @@ import ipaddress
 import json
 from typing import Any
 from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
-from pydantic import Field, field_validator
+from pydantic import Field, SecretStr, field_validator
 
 from ...settings.branches import Count, Seconds
 from ..registry.provider import ProviderConfig
 
-__all__ = ["WebConfig", "is_local", "read_table"]
+__all__ = ["WebConfig", "is_local", "proxy_of", "read_table"]
 
 
 class WebConfig(ProviderConfig):
@@ -42,6 +43,16 @@ class WebConfig(ProviderConfig):
         default=30.0,
         description="Seconds to wait for a retry at most; a longer wait is the caller's.",
     )
+
+    @field_validator("api_key", check_fields=False)
+    @classmethod
+    def _is_one_line(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is None:
+            return None
+        key = value.get_secret_value().strip()  # a file ends with a line's end
+        if not key.isprintable():
+            raise ValueError("must be one line of printable characters")
+        return SecretStr(key)
 
     @field_validator("base_url")
     @classmethod
@@ -74,6 +85,18 @@ def read_table(value: Any, form: str) -> Any:
         return json.loads(value)
     except (ValueError, RecursionError):
         raise ValueError(f"must be a table, or JSON such as {form}") from None
+
+
+def proxy_of(url: str) -> str | None:
+    """
+    Return the proxy that ``HTTPS_PROXY`` and its like name for an address, if they do.
+
+    (What aiohttp calls ``trust_env`` would read passwords from ``~/.netrc`` too, and send them.)
+    """
+    parts = urlsplit(url)
+    if is_local(url) or proxy_bypass(parts.hostname or ""):
+        return None
+    return getproxies().get(parts.scheme)
 
 
 def is_local(url: str) -> bool:

@@ -8,7 +8,7 @@ from urllib.parse import urljoin, urlsplit
 from urllib.request import getproxies
 
 from ..registry.extras import import_extra
-from .config import WebConfig, is_local
+from .config import WebConfig, is_local, proxy_of
 from .errors import BadResponseError, ServiceConnectionError, ServiceTimeoutError
 from .transport import Answer
 
@@ -39,6 +39,7 @@ class Downloads:
         self._url = import_extra("yarl", extra=extra).URL
         self._max_bytes = max_bytes
         self._timeout = config.request_timeout
+        self._direct = is_local(config.base_url)
         proxies = {urlsplit(address).hostname for address in getproxies().values()}
         self._trusted = proxies | {urlsplit(config.base_url).hostname}
         self._session: aiohttp.ClientSession = self._aiohttp.ClientSession(
@@ -49,7 +50,6 @@ class Downloads:
             timeout=self._aiohttp.ClientTimeout(
                 total=config.request_timeout, sock_connect=config.connect_timeout
             ),
-            trust_env=not is_local(config.base_url),
         )
         self._session._retry_connection = False  # what is asked for may count, and be paid for
 
@@ -70,7 +70,10 @@ class Downloads:
             for _ in range(1 + MOST_REDIRECTS):
                 self._check(url)
                 target = self._url(url, encoded=True)
-                async with self._session.get(target, allow_redirects=False) as response:
+                proxy = None if self._direct else proxy_of(url)
+                async with self._session.get(
+                    target, allow_redirects=False, proxy=proxy
+                ) as response:
                     elsewhere = response.headers.get("Location")
                     if elsewhere is None or not 300 <= response.status < 400:
                         return await self._read(response)
@@ -146,6 +149,8 @@ def _is_public(host: str) -> bool:
     try:
         address = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:
-        return host != "localhost" and not host.endswith(".localhost")
+        # 127.1 and 2130706433 are addresses to the system, which no name server is asked for.
+        is_number = host.replace(".", "").isdigit() or host.startswith("0x")
+        return not is_number and host != "localhost" and not host.endswith(".localhost")
     mapped = getattr(address, "ipv4_mapped", None)
     return (mapped or address).is_global

@@ -8,6 +8,7 @@ does; what the caller asked wrongly, a key that is refused and a spent quota do 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from ..registry.errors import (
@@ -101,6 +102,8 @@ class _LaterError(ServiceError):
             retry_after: Seconds the service asks to wait, None where it does not say.
         """
         given = {} if retry_after is None else {"retry_after": float(retry_after)}
+        if retry_after:
+            message = f"{message} It asks to wait {math.ceil(retry_after)} s."
         super().__init__(message, provider_name, {**(context or {}), **given})
 
     @property

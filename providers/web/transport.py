@@ -14,10 +14,12 @@ from urllib.parse import urlsplit
 
 from ..registry.extras import import_extra
 from ..registry.failover import stand_in_waits
-from .config import WebConfig, is_local
+from ..registry.redaction import remember, scrub
+from .config import WebConfig, is_local, proxy_of
 from .errors import (
     ApplicationNotRunningError,
     BadResponseError,
+    InvalidRequestError,
     OverloadedError,
     RateLimitedError,
     ServiceConnectionError,
@@ -65,7 +67,7 @@ class Answer:
         Raises:
             BadResponseError: It is none; the message says what it is.
         """
-        with contextlib.suppress(ValueError):
+        with contextlib.suppress(ValueError, RecursionError):
             return json.loads(self.body)
         # Raised here, or it would carry the parser's error, which has the whole body.
         raise BadResponseError(
@@ -82,13 +84,15 @@ class Answer:
         """
         try:
             found = json.loads(self.body)
-        except ValueError:
+        except (ValueError, RecursionError):
             return {}
         return cast("dict[str, Any]", found) if isinstance(found, dict) else {}
 
     def _told(self) -> str:
         if not self.body.strip():
             return "an empty body"
+        if self.media_type.endswith("json"):
+            return "broken JSON"
         title = _TITLE.search(self.body[:4096].decode("utf-8", "replace"))
         named = f" titled {title[1].strip()[:80]!r}" if title else ""
         return f"{self.media_type or 'something of no type'}{named}"
@@ -144,8 +148,9 @@ class Transport:
                 limit=config.max_connections, force_close=not keep_alive
             ),
             cookie_jar=self._aiohttp.DummyCookieJar(),
-            trust_env=not is_local(config.base_url),  # HTTPS_PROXY and its like
         )
+        self._proxy = proxy_of(config.base_url)
+        remember(config)  # an instance built by hand masks its key too
         self._session._retry_connection = False  # retries are made here, and counted
 
     async def close(self) -> None:
@@ -235,13 +240,14 @@ class Transport:
         timeout: Any,
         repeatable: bool,
     ) -> AsyncGenerator[aiohttp.ClientResponse, None]:
-        data = None if body is None else json.dumps(body, ensure_ascii=False).encode()
+        data = None if body is None else _encoded(body)
         for attempt in itertools.count(1):
             sends = {**self._headers(), **(JSON if data else {}), **(headers or {})}
             try:
                 response = await self._session.request(
                     method,
                     self._url(self._config.base_url + path, encoded=True),
+                    proxy=self._proxy,
                     data=data,
                     headers=sends,
                     timeout=timeout,
@@ -249,6 +255,11 @@ class Transport:
                 )
             except (self._aiohttp.ClientError, TimeoutError, OSError) as error:
                 failure, sent = self._fault(error, timeout), not self._is_unsent(error)
+            except ValueError:
+                raise InvalidRequestError(
+                    "A setting that is sent in a header has a line's end or a control character "
+                    "in it: correct it."
+                ) from None
             else:
                 async with response:
                     if 200 <= response.status < 300:
@@ -321,7 +332,7 @@ class Transport:
 
     def _fault(self, error: Exception, timeout: Any) -> ServiceError:
         failure = self._named(error, timeout)
-        failure.__cause__ = error
+        failure.__cause__ = scrub(error)
         return failure
 
     def _named(self, error: Exception, timeout: Any) -> ServiceError:
@@ -355,3 +366,12 @@ class Transport:
         return ServiceConnectionError(
             f"The connection to {place} was lost: {type(error).__name__}. Try again."
         )
+
+
+def _encoded(body: object) -> bytes:
+    with contextlib.suppress(UnicodeEncodeError):
+        return json.dumps(body, ensure_ascii=False).encode()
+    # Raised here, or it would carry the encoder's error, which has the whole body.
+    raise InvalidRequestError(
+        "The text holds half a character, which UTF-8 has not: read it anew, as what it is."
+    )

@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ...providers.media.files import check_target, write_file
 from ...providers.registry import (
     CircuitOpenError,
+    ConnectionFailedError,
     CreationFailedError,
     ImportFailedError,
     InvalidConfigError,
+    OperationTimeoutError,
     RegistryError,
     ShuttingDownError,
 )
 from ...providers.web.errors import (
     ApplicationNotRunningError,
     AuthenticationError,
+    BadResponseError,
     QuotaExhaustedError,
 )
 from .errors import PipelineError
@@ -47,6 +51,10 @@ _TAKES_NO_MORE = (
     ShuttingDownError,
 )
 """After these the next item would fail alike."""
+
+
+_MAY_BE_PAID = (BadResponseError, ConnectionFailedError, OperationTimeoutError)
+"""After these nobody knows whether the service has done its work, and will be paid."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +110,7 @@ class Batch:
         self._concurrency = concurrency
         self._limit = max_cost
         self._observer = observer
-        self._reserved = Decimal(0)
+        self._reserved = self._lost = Decimal(0)
         self._reached = False
         self._one_at_a_time = asyncio.Semaphore(1)
         self._ended: dict[str, RegistryError] = {}
@@ -145,6 +153,9 @@ class Batch:
         kept = self._kept if task.keeps else None
         try:
             product = await kept.get(task.digest) if kept is not None else None
+        except RegistryError as error:  # the storage's, not the provider's
+            return _without(made, ItemOutcome.FAILED, error)
+        try:
             if product is not None:
                 return replace(made, outcome=ItemOutcome.KEPT, product=product)
             product, cost = await self._made(task)
@@ -154,8 +165,8 @@ class Batch:
             return _without(made, ItemOutcome.FAILED, self._noted(task, error))
         if kept is not None:
             try:
-                await kept.put(task.digest, product)
-            except (RegistryError, OSError) as error:
+                await _even_if_cancelled(kept.put(task.digest, product))
+            except Exception as error:  # what was made is there all the same
                 self._warn(f"{task.job.key} was made and could not be kept: {error}")
         return replace(made, product=product, cost=cost)
 
@@ -164,7 +175,12 @@ class Batch:
         price = task.price()
         async with self._allowed(task, price):
             self._tell(ItemStarted(task.job.key, task.provider.name))
-            product = await task.job.make(task.provider.handle)
+            try:
+                product = await task.job.make(task.provider.handle)
+            except _MAY_BE_PAID as error:
+                if not isinstance(error, ApplicationNotRunningError):
+                    self._lost += price or 0
+                raise
             cost = price if product.cost is None else product.cost
             self.spent += cost or 0
             if cost is None and self._limit is not None:
@@ -190,12 +206,12 @@ class Batch:
         """
         if price is None and self._limit is not None:
             async with self._one_at_a_time:
-                too_much = self.spent + self._reserved >= self._limit
+                too_much = self.spent + self._lost + self._reserved >= self._limit
                 self._check(task, free=False, too_much=too_much)
                 yield
             return
         reserved = price or Decimal(0)
-        after = self.spent + self._reserved + reserved
+        after = self.spent + self._lost + self._reserved + reserved
         too_much = self._limit is not None and after > self._limit
         self._check(task, free=not reserved, too_much=bool(reserved) and too_much)
         self._reserved += reserved
@@ -264,6 +280,20 @@ class Batch:
 
 def _not_written(error: OSError) -> PipelineError:
     return PipelineError("NOT_WRITTEN", f"The file cannot be written: {error}")
+
+
+async def _even_if_cancelled(work: Coroutine[Any, Any, None]) -> None:
+    """Do what must be done; who is cancelled meanwhile is so afterwards."""
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        while not task.done():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait([task])
+        if not task.cancelled():
+            task.exception()  # nobody else will ask for it
+        raise
 
 
 def _without(result: ItemResult, outcome: ItemOutcome, error: RegistryError) -> ItemResult:

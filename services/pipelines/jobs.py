@@ -92,7 +92,7 @@ class ImageJob(Job):
 
     family: ClassVar[str] = "images"
     matters: ClassVar[frozenset[str]] = frozenset(
-        {*ImageOptions.__annotations__, "base_url", "members"}
+        {*ImageOptions.__annotations__, "base_url", "members", "steps", "cfg_scale"}
     )
 
     prompt: str

@@ -131,8 +131,11 @@ class _Plan:
     def _media(self, kind: Kind, given: Mapping[str, str | None] | None) -> dict[str, str]:
         """Return which columns are for pictures, or for sounds, and the field of each."""
         if given is None:
-            wanted = kind == "image" or self._options.language or self._language
-            given = {_COLUMNS[kind]: None} if wanted and self._column(_COLUMNS[kind]) else {}
+            column = self._column(_COLUMNS[kind])
+            language = self._options.language or self._language
+            # Without a language a column of words may still be what the note type has a field for.
+            wanted = column and (kind == "image" or language or self._field(column) is None)
+            given = {_COLUMNS[kind]: None} if wanted else {}
         found: dict[str, str] = {}
         for wish, name in given.items():
             column = self._column(wish)
@@ -173,7 +176,10 @@ class _Plan:
                 f"type {self._type.name!r} apart."
             )
         if self._sounds and not options.language and self._language is None:
-            self._fault("there is no column for the language of words, and no language is given.")
+            self._fault(
+                "the language of the words is not known: give it (--language), or a column "
+                f"{options.language_column!r}, or make no sounds (--no-sounds)."
+            )
         self._raise_faults()
 
     # -- rows ----------------------------------------------------------------------------

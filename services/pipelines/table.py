@@ -47,6 +47,10 @@ def read_table(path: str | Path, *, delimiter: str | None = None) -> Table:
     path = Path(path)
     text = _decoded(path.name, path.read_bytes())
     first = text.split("\n", 1)[0]
+    if delimiter and len(delimiter) != 1:
+        raise TableError(
+            path.name, [TableFault(f"The delimiter must be one character, not {delimiter!r}.")]
+        )
     delimiter = delimiter or max(",;\t", key=first.count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     lines: list[tuple[int, list[str]]] = []

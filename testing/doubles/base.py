@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from aiohttp import web
+from multidict import CIMultiDict
 
 __all__ = ["Asked", "Double", "Fault"]
 
@@ -180,7 +181,12 @@ class Double:
         await site.start()
         started.set_result(runner.addresses[0][1])
         await self._stopping.wait()
+        transports = [one.transport for one in runner.server.connections] if runner.server else []
         await runner.cleanup()
+        for transport in transports:  # one that its client reads no more would stay open
+            if transport is not None:
+                transport.abort()
+        await asyncio.sleep(0)
 
     async def _answer(self, request: web.Request, handler: Any) -> web.StreamResponse:
         body = await request.read()
@@ -196,7 +202,8 @@ class Double:
         if fault.status is not None:
             found = fault.body
             data = found if isinstance(found, bytes) else json.dumps(found).encode()
-            headers = {"Content-Type": "application/json", **fault.headers}
+            headers = CIMultiDict({"Content-Type": "application/json"})
+            headers.update(fault.headers)
             return web.Response(status=fault.status, headers=headers, body=data)
         response = await handler(request)
         if fault.cut_after is not None and isinstance(response, web.Response):

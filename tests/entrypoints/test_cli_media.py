@@ -150,7 +150,7 @@ class TestAsk:
     def test_a_stream_that_breaks_off_fails_after_what_had_come(self, cli: Run) -> None:
         result = cli("ask", "-", stdin=b"first\nbreak\nlast")
         assert (result.exit_code, result.stdout) == (1, "first\nbreak\n")
-        assert result.stderr == "error: The stream broke off.\n"
+        assert result.stderr == "error: mine: The stream broke off.\n"
 
     @pytest.mark.parametrize(
         ("arguments", "stdin", "expected"),
@@ -196,10 +196,10 @@ class TestImage:
         assert (missing.exit_code, missing.stderr.count("\n")) == (1, 1)
         world.faults = {"a hen": QuotaExhaustedError("Used up until tomorrow.")}
         failed = cli("image", "a hen", "-o", "hen.png")
-        assert (failed.exit_code, failed.stderr) == (1, "error: Used up until tomorrow.\n")
+        assert (failed.exit_code, failed.stderr) == (1, "error: mine: Used up until tomorrow.\n")
         world.faults = {"a hen": ServiceConnectionError("The connection was lost.")}
         lost = cli("image", "a hen", "-o", "hen.png")
-        assert (lost.exit_code, lost.stderr) == (1, "error: The connection was lost.\n")
+        assert (lost.exit_code, lost.stderr) == (1, "error: mine: The connection was lost.\n")
 
 
 class TestPronounce:
@@ -222,7 +222,7 @@ class TestPronounce:
         unknown = cli("pronounce", "xyzzy", "es", "-o", "x.mp3")
         assert (unknown.exit_code, unknown.stderr) == (
             1,
-            "error: There is no recording of 'xyzzy'.\n",
+            "error: mine: There is no recording of 'xyzzy'.\n",
         )
         missing = cli("pronounce", "gato", "es", "-o", "no/gato.mp3")
         assert missing.stderr.startswith("error: 'no/gato.mp3' cannot be written")

@@ -8,6 +8,7 @@ from .teeth import expect, report_of
 
 BROKEN = '''
 import asyncio
+import logging
 from dataclasses import replace
 
 from purveyor.providers.ai import Chunk
@@ -30,13 +31,18 @@ class Case(AIConformance):
         return OpenAIConfig(base_url=service.base_url, api_key=service.key, **changes)
 
 
+class Believer(ChatReducer):
+    def completion(self):
+        self.ended = True
+        return super().completion()
+
+
 class Gullible(OpenAIProvider):
     """Takes what has come of a stream for all of it."""
 
     def _stream(self, request):
-        reducer = ChatReducer()
-        reducer.ended = True
-        return chunks_of(self._connected().stream(CHAT, self._body(request, stream=True)), reducer)
+        events = self._connected().stream(CHAT, self._body(request, stream=True))
+        return chunks_of(events, Believer())
 
 
 class TestGullible(Case):
@@ -114,12 +120,11 @@ class TestEager(Case):
 
 
 class Telling(OpenAIProvider):
-    """Says with which key it was refused."""
+    """Logs the key it asks with."""
 
-    def _explain(self, answer):
-        error = super()._explain(answer)
-        error.context["headers"] = dict(self._headers)
-        return error
+    def _body(self, request, *, stream=False):
+        logging.getLogger("purveyor.telling").warning("asked with %s", self._key)
+        return super()._body(request, stream=stream)
 
 
 class TestTelling(Case):
@@ -216,7 +221,7 @@ FAILURES = {
     },
     "Shared": {"many_at_once_are_not_mixed_up", "who_is_cancelled_harms_no_other"},
     "Eager": {"errors_have_their_class", "what_asking_again_cures_not_is_asked_once"},
-    "Telling": {"secrets_are_shown_nowhere", "a_wrong_key_is_told"},
+    "Telling": {"secrets_are_shown_nowhere"},
     "Forgetful": {"options_arrive"},
     "Dear": {"usage_is_told", "costs_are_told"},
     "Chatty": {"health_costs_nothing"},

@@ -150,9 +150,10 @@ class OpenAIImages(RemoteImages[OpenAIImageConfig]):
     ) -> Decimal | None:
         """Return what one of the pictures cost by the tokens that all of them took."""
         price = self.config.price(request.model)
-        if price is None or not count or not usage.keys() >= {"input_tokens", "output_tokens"}:
+        read, written = usage.get("input_tokens"), usage.get("output_tokens")
+        if price is None or not count or not isinstance(read, int) or not isinstance(written, int):
             return None
-        cost = price.of_tokens(usage["input_tokens"], usage["output_tokens"])
+        cost = price.of_tokens(read, written)
         return None if cost is None else cost / count
 
     def _explain(self, answer: Answer) -> ServiceError:

@@ -520,3 +520,13 @@ def test_a_message_is_whole_sentences_and_says_what_to_do() -> None:
         "Ask again later, or another provider."
     )
     assert json.dumps(dict(error.context))
+
+
+def test_one_text_to_stop_at_is_one() -> None:
+    assert body_of(asked(stop="END"), OLD)["stop_sequences"] == ["END"]
+
+
+def test_counts_that_are_none_count_nothing() -> None:
+    message = said(text("x"))
+    message["usage"] = {"input_tokens": "7", "output_tokens": None}
+    assert completion_of(message).usage == Usage()

@@ -231,3 +231,16 @@ async def test_200_streams_at_once(openai: OpenAIDouble):
     assert openai.broken_streams == 1
     assert len(openai.heard) == STREAMS
     assert peak < STREAMS * 20 * SIZE  # the double's share included
+
+
+async def test_what_has_no_usage_has_no_cost(openai: OpenAIDouble):
+    prices = {"model-a": {"input": 1, "output": 1}}
+    openai.reply(Reply("x", input_tokens=0, output_tokens=0))
+    async with OpenAIProvider(config(openai, prices=prices)) as model:
+        assert (await model.complete("Hi")).usage.cost is None
+
+
+async def test_a_setting_with_a_lines_end_is_told(openai: OpenAIDouble):
+    async with OpenAIProvider(config(openai, organization="org\r")) as model:
+        with pytest.raises(InvalidRequestError, match="has a line's end or a control character"):
+            await model.complete("Hi")

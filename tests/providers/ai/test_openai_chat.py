@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
 import pytest
@@ -28,11 +28,14 @@ from purveyor.providers.ai.errors import (
     InvalidOutputError,
     InvalidRequestError,
     OverloadedError,
+    ServiceConnectionError,
+    ServiceError,
+    ServiceTimeoutError,
     StreamInterruptedError,
 )
 from purveyor.providers.ai.openai_chat import ChatReducer, body_of, completion_of, models_of
 from purveyor.providers.ai.openai_schema import is_strict, strict
-from purveyor.providers.ai.wire import DONE, WireEvent
+from purveyor.providers.ai.wire import DONE, WireEvent, chunks_of
 from purveyor.testing.doubles import Called, OpenAIDouble, Reply
 from tests.providers.ai.conftest import Judge
 
@@ -400,3 +403,32 @@ def test_the_double_answers_as_published(openai: OpenAIDouble, published: Judge)
                 assert choice.pop("logprobs") is None
             assert published("CreateChatCompletionStreamResponse", data) == []
     assert published("ListModelsResponse", json.loads(ask("/models"))) == []
+
+
+@pytest.mark.parametrize(
+    "usage",
+    [{"prompt_tokens": "7"}, {"prompt_tokens_details": [1]}, {"completion_tokens": None}],
+    ids=str,
+)
+def test_counts_that_are_none_count_nothing(usage: dict[str, Any]):
+    choice = {"index": 0, "message": {"content": "x"}, "finish_reason": "stop"}
+    assert completion_of({"choices": [choice], "usage": usage}).usage == Usage()
+
+
+def test_content_that_is_no_text_is_no_answer():
+    choice = {"index": 0, "message": {"content": ["x"]}, "finish_reason": "stop"}
+    with pytest.raises(BadResponseError, match="no answer of OpenAI"):
+        completion_of({"choices": [choice]})
+
+
+@pytest.mark.parametrize("error", [ServiceTimeoutError("late"), ServiceConnectionError("lost")])
+async def test_what_is_whole_is_an_answer_however_its_connection_ends(error: ServiceError):
+    async def events() -> AsyncGenerator[WireEvent, None]:
+        choice = {"index": 0, "delta": {"content": "all"}, "finish_reason": "stop"}
+        yield WireEvent("message", {"choices": [choice]})
+        yield WireEvent(DONE, {})
+        raise error
+
+    *_, last = [chunk async for chunk in chunks_of(events(), ChatReducer())]
+    assert last.completion is not None
+    assert last.completion.text == "all"

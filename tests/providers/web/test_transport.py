@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import web
+from pydantic import SecretStr, ValidationError
 
-from purveyor.providers.web.config import WebConfig
+from purveyor.providers.web.config import WebConfig, proxy_of
 from purveyor.providers.web.errors import (
     ApplicationNotRunningError,
     AuthenticationError,
     BadResponseError,
+    InvalidRequestError,
     OverloadedError,
     RateLimitedError,
     ServiceConnectionError,
@@ -270,3 +273,78 @@ async def until(condition: Callable[[], bool]) -> None:
 async def _all(transport: Transport) -> None:
     async for _ in transport.events("/events", {}):
         pass
+
+
+class ForwardProxy(Double):
+    """A proxy for plain HTTP, which answers itself."""
+
+    def routes(self) -> list[web.RouteDef]:
+        return [web.route("*", "/{tail:.*}", self.forward)]
+
+    async def forward(self, request: web.Request) -> web.Response:
+        return web.json_response({"asked": str(request.url)})
+
+
+async def test_a_proxy_is_used_and_the_passwords_of_netrc_are_not(
+    pauses: list[float], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("default login me password hunter2-netrc\n")
+    netrc.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(netrc))
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    with ForwardProxy() as proxy:
+        monkeypatch.setenv("http_proxy", f"http://user:pass-of-proxy@127.0.0.1:{proxy.port}")
+        transport = made("http://service.example.com", pauses)
+        answer = await transport.json("POST", "/v1/ask", {})
+        await transport.close()
+    assert answer == {"asked": "http://service.example.com/v1/ask"}
+    assert "Authorization" not in proxy.last.headers
+    assert proxy.last.headers["Proxy-Authorization"].startswith("Basic ")
+
+
+def test_this_machine_needs_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://proxy.example.com:3128")
+    assert proxy_of("http://127.0.0.1:11434/v1") is None
+    assert proxy_of("http://service.example.com/v1") == "http://proxy.example.com:3128"
+    assert proxy_of("https://service.example.com/v1") is None
+
+
+async def test_half_a_character_is_refused_and_not_sent(transport: Transport, double: Echo) -> None:
+    with pytest.raises(InvalidRequestError, match="half a character") as caught:
+        await transport.json("POST", "/echo", {"text": "\udcff", "key": "hunter2"})
+    assert caught.value.__context__ is None
+    assert double.requests == []
+
+
+async def test_json_too_deep_to_be_read_is_no_answer(transport: Transport, double: Echo) -> None:
+    double.fail(Fault(200, body=b"[" * 200_000))
+    with pytest.raises(BadResponseError):
+        await transport.json("POST", "/echo")
+
+
+class Keyed(WebConfig):
+    api_key: SecretStr | None = None
+
+
+def test_a_key_is_one_line_and_may_come_from_a_file_with_its_end() -> None:
+    config = Keyed.model_validate({"base_url": "https://a.example.com", "api_key": "sk-1\n"})
+    assert config.api_key is not None
+    assert config.api_key.get_secret_value() == "sk-1"
+    with pytest.raises(ValidationError, match="one line"):
+        Keyed.model_validate({"base_url": "https://a.example.com", "api_key": "sk-1\nsk-2"})
+
+
+@pytest.mark.parametrize(
+    ("headers", "wait"),
+    [
+        ({"retry-after": "Thu, 01 Jan 1970 00:00:00 +9999999999"}, None),
+        ({"retry-after": "Thu, 01 Jan 1970 00:00:00 GMT"}, 0.0),
+        ({"retry-after": "-1"}, None),
+        ({"retry-after": "nan"}, None),
+        ({}, None),
+    ],
+)
+def test_what_is_no_wait_is_none(headers: dict[str, str], wait: float | None) -> None:
+    assert retry_after(headers) == wait

@@ -47,6 +47,7 @@ class World:
     faults: dict[str, Exception] = field(default_factory=dict[str, Exception])
     under_way: int = 0
     most: int = 0
+    together: asyncio.Barrier | None = None
     before: Callable[[str], None] = lambda _: None
 
     async def work(self, what: str) -> None:
@@ -55,6 +56,8 @@ class World:
         self.under_way += 1
         self.most = max(self.most, self.under_way)
         try:
+            if self.together is not None:
+                await self.together.wait()
             for _ in range(3):
                 await asyncio.sleep(0)
             if what in self.faults:

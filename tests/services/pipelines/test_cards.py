@@ -318,7 +318,7 @@ class TestBadTables:
             ({"images": {"picture": None}}, "column 'picture': there is no such column, of"),
             ({"images": {"Meaning": "Img"}}, "'Vocabulary' has no field 'Img'"),
             ({"images": {"Meaning": "Image", "Word": "image"}}, "takes one image only"),
-            ({"sounds": {"Word": None}}, "no column for the language of words"),
+            ({"sounds": {"Word": None}}, "language of the words is not known"),
         ],
     )
     async def test_options_that_do_not_fit_it(

@@ -21,9 +21,12 @@ from purveyor.providers.registry import (
 from purveyor.providers.storage import StorageRootNotFoundError
 from purveyor.providers.web.errors import (
     AuthenticationError,
+    BadResponseError,
     ContentRefusedError,
     OverloadedError,
     QuotaExhaustedError,
+    ServiceError,
+    ServiceTimeoutError,
 )
 from purveyor.services.pipelines import (
     BatchEvent,
@@ -33,8 +36,10 @@ from purveyor.services.pipelines import (
     ItemOutcome,
     ItemStarted,
     Pipeline,
+    Product,
     PronunciationJob,
 )
+from purveyor.services.pipelines.kept import Kept
 from purveyor.settings import load_settings
 from tests.services.pipelines.conftest import Open
 from tests.services.pipelines.samples import PNG, Painter, PainterConfig, World, sample_types
@@ -189,7 +194,8 @@ class TestBatches:
     async def test_so_many_and_no_more_are_under_way(
         self, container: ApplicationContainer, world: World
     ) -> None:
-        jobs = pictures(*map(str, range(20)))
+        jobs = pictures(*map(str, range(21)))
+        world.together = asyncio.Barrier(3)
         await Pipeline("cards", container, concurrency=3).run(jobs)
         assert world.most == 3
         with pytest.raises(ValueError, match="at least 1"):
@@ -501,6 +507,45 @@ class TestCosts:
         result = await pipeline.run(pictures("hen", "fox"), max_cost=Decimal(0))
         assert outcomes(result) == ["not_done", "kept"]
         assert result.count(ItemOutcome.NOT_DONE) == 1
+
+    @pytest.mark.parametrize("error", [ServiceTimeoutError("late"), BadResponseError("what?")])
+    async def test_what_may_have_been_paid_for_counts_against_a_limit(
+        self, container: ApplicationContainer, world: World, error: ServiceError
+    ) -> None:
+        world.faults = dict.fromkeys("12345", error)
+        pipeline = Pipeline("cards", container, concurrency=1)
+        result = await pipeline.run(pictures(*"12345"), max_cost=Decimal("0.50"))
+        assert sorted(outcomes(result)) == ["failed"] * 2 + ["not_done"] * 3
+
+    async def test_what_was_certainly_not_done_costs_nothing(
+        self, container: ApplicationContainer, world: World
+    ) -> None:
+        world.faults = {"1": ContentRefusedError("no")}
+        pipeline = Pipeline("cards", container, concurrency=1)
+        result = await pipeline.run(pictures("1", "2"), max_cost=Decimal("0.25"))
+        assert outcomes(result) == ["failed", "made"]
+
+    async def test_what_is_being_kept_is_kept_though_the_batch_is_cancelled(
+        self, container: ApplicationContainer, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        putting, go_on, put = asyncio.Event(), asyncio.Event(), Kept.put
+
+        async def slow(self: Kept, digest: str, product: Product) -> None:
+            putting.set()
+            await go_on.wait()
+            await put(self, digest, product)
+
+        monkeypatch.setattr(Kept, "put", slow)
+        pipeline = Pipeline("cards", container)
+        task = asyncio.create_task(pipeline.run(pictures("hen")))
+        await putting.wait()
+        task.cancel()
+        await asyncio.sleep(0)
+        go_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert outcomes(await pipeline.run(pictures("hen"))) == ["kept"]
+        assert world.prompts == ["hen"]
 
     async def test_a_limit_holds_for_all_jobs_of_a_batch(
         self, container: ApplicationContainer
