@@ -72,7 +72,7 @@ class TestProviderAndModel:
     async def test_what_it_costs_is_what_the_model_costs(self, container: Any) -> None:
         async with container.lifespan():
             answer = await container.ai("polly:macaw").complete("hello")
-            assert answer.usage.cost == 0  # nothing was used, and there is a price
+            assert answer.usage.cost == Decimal("0.1")  # a million tokens were read
             assert (await container.ai("polly:ara").complete("hello")).usage.cost is None
 
     def test_nothing_is_registered_and_nothing_kept(self, container: Any) -> None:

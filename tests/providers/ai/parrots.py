@@ -15,6 +15,7 @@ from purveyor.providers.ai import (
     ModelInfo,
     Prompt,
     RequestOptions,
+    Usage,
 )
 from purveyor.providers.ai.base import Request
 from purveyor.providers.ai.types import AI_TYPES
@@ -44,7 +45,7 @@ class Parrot(AIProvider[ParrotConfig]):
         self.asked.append(request)
         if self.errors:
             raise self.errors.popleft()
-        return Completion(request.model, request.model, FinishReason.STOP)
+        return Completion(request.model, request.model, FinishReason.STOP, Usage(1_000_000, 0))
 
     async def _complete(self, request: Request) -> Completion:
         return self._ask(request)
