@@ -153,6 +153,31 @@ def test_a_reader_that_goes_away_is_no_traceback(process: Run, docs: Path) -> No
     assert result.stderr == ""
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no full device")
+def test_a_full_disk_at_its_output_is_no_traceback(folder: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        result = subprocess.run(
+            [sys.executable, "-m", "purveyor", "check"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+        )
+    message = "error: the output cannot be written: No space left on device\n"
+    assert (result.returncode, result.stderr) == (1, message)
+
+
+def test_a_failing_provider_is_told_with_where_it_was_configured(
+    process: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prefix = "PURVEYOR_AI__PROVIDERS__CHAT"
+    for name, value in (("TYPE", "local"), ("BASE_URL", "http://127.0.0.1:9"), ("MODEL", "m")):
+        monkeypatch.setenv(f"{prefix}__{name}", value)
+    result = process("check", "--connect")
+    assert result.returncode == 1
+    assert f"error: {prefix}: Nothing listens at http://127.0.0.1:9" in result.stderr
+
+
 def test_output_for_pipes_has_no_colours_and_whole_names(
     process: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
