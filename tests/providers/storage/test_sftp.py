@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import pwd
 import shutil
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
@@ -65,7 +66,8 @@ def names_below(folder: Path) -> list[str]:
 
 
 def relative_to_home(path: str) -> str:
-    return os.path.relpath(path, Path.home())
+    home = pwd.getpwuid(os.getuid()).pw_dir  # the server does not ask $HOME
+    return os.path.relpath(path, home)
 
 
 async def blocks(count: int) -> AsyncIterator[bytes]:
