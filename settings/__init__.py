@@ -18,6 +18,7 @@ from .branches import (
 from .errors import Problem, SettingsError
 from .explain import explain
 from .found import FoundProvider, ProvidersFile, read_providers
+from .http import HttpSettings
 from .model import Settings, load_settings
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "FamilySettings",
     "FoundProvider",
     "HealthSettings",
+    "HttpSettings",
     "LifecycleSettings",
     "PluginSettings",
     "Problem",

@@ -28,6 +28,7 @@ from .branches import (
 from .errors import Problem, SettingsError
 from .explain import UNKNOWN, Keys, annotation_at, explain, nearest
 from .files import from_file
+from .http import HttpSettings
 from .sources import (
     DELIMITER,
     PREFIX,
@@ -117,6 +118,9 @@ class Settings(BaseSettings):
     catalogue: CatalogueSettings = Field(
         default_factory=CatalogueSettings,
         description="Where registrations made through code, command line or HTTP are kept.",
+    )
+    http: HttpSettings = Field(
+        default_factory=HttpSettings, description="The HTTP API and the dashboard."
     )
     home: RequiredPath = Field(
         default=Path(".purveyor"),

@@ -6,12 +6,16 @@ SQLAlchemy, which the extra ``catalogue`` installs, is imported when there is so
 
 from __future__ import annotations
 
+from .audit import AuditLog, AuditRecord
 from .catalogue import Catalogue
 from .entry import Entry
-from .errors import CatalogueError, CatalogueUnavailableError, ConflictError
+from .errors import CatalogueError, CatalogueUnavailableError, ConflictError, TokenRefusedError
 from .rotation import KeyStatus, Rotation, key_status, rotate
+from .tokens import Token, Tokens
 
 __all__ = [
+    "AuditLog",
+    "AuditRecord",
     "Catalogue",
     "CatalogueError",
     "CatalogueUnavailableError",
@@ -19,6 +23,9 @@ __all__ = [
     "Entry",
     "KeyStatus",
     "Rotation",
+    "Token",
+    "TokenRefusedError",
+    "Tokens",
     "key_status",
     "rotate",
 ]

@@ -328,6 +328,10 @@ class Catalogue:
             if store is not None:
                 await store.close()
 
+    def store(self) -> Store:
+        """Return the open database, for what is kept beside the registrations."""
+        return self._opened()
+
     # -- inside --------------------------------------------------------------------------
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..registry.errors import ConnectionFailedError, RegistryError
 
-__all__ = ["CatalogueError", "CatalogueUnavailableError", "ConflictError"]
+__all__ = ["CatalogueError", "CatalogueUnavailableError", "ConflictError", "TokenRefusedError"]
 
 
 class CatalogueError(RegistryError):
@@ -37,3 +37,10 @@ class ConflictError(RegistryError):
             name,
             {"family": family, "expected": expected, "version": version},
         )
+
+
+class TokenRefusedError(RegistryError):
+    """The token that a caller has shown opens nothing."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("UNAUTHENTICATED", message)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import JSON, Column, DateTime, Integer, MetaData, String, Table
 
-__all__ = ["metadata", "registrations", "revision"]
+__all__ = ["audit", "metadata", "registrations", "revision", "tokens"]
 
 metadata = MetaData()
 
@@ -33,3 +33,29 @@ revision = Table(
 One row: how many changes there were. Who changes anything takes it first, so changes have an order,
 and no version is given twice.
 """
+
+tokens = Table(
+    "purveyor_tokens",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("name", String, nullable=False),
+    Column("role", String, nullable=False),
+    Column("digest", String, nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False),
+    Column("expires_at", DateTime(timezone=True)),
+    Column("revoked_at", DateTime(timezone=True)),
+)
+"""One row an access token; ``digest`` is the SHA-256 of the whole token."""
+
+audit = Table(
+    "purveyor_audit",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("at", DateTime(timezone=True), nullable=False, index=True),
+    Column("caller", String, nullable=False),
+    Column("action", String, nullable=False),
+    Column("target", String, nullable=False),
+    Column("outcome", String, nullable=False),
+    Column("detail", String, nullable=False),
+)
+"""One row a change, or an attempt at one: who, what, when, with what result; no secrets."""

@@ -83,6 +83,19 @@ class Store:
                 number = await connection.scalar(taken.returning(revision.c.number))
                 yield connection, number or 0
 
+    @asynccontextmanager
+    async def writing_aside(self) -> AsyncGenerator[AsyncConnection]:
+        """
+        Give a transaction that writes what is no registration: nobody else need look anew.
+
+        Raises:
+            RegistryError: As :meth:`reading`.
+        """
+        with self._explained():
+            await self._open()
+            async with self._transaction() as connection:
+                yield connection
+
     async def revision(self) -> int:
         """Return how many changes there were."""
         async with self.reading() as connection:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["HEAD", "VERSION_TABLE", "found", "upgrade"]
 
-HEAD = "0001"
+HEAD = "0002"
 """The last migration."""
 VERSION_TABLE = "purveyor_catalogue_version"
 
