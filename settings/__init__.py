@@ -17,7 +17,7 @@ from .branches import (
 )
 from .errors import Problem, SettingsError
 from .explain import explain
-from .found import FoundProvider, ProvidersFile, read_providers
+from .found import FoundProvider, ProvidersFile, is_required, read_providers
 from .http import HttpSettings
 from .model import Settings, load_settings
 
@@ -41,5 +41,6 @@ __all__ = [
     "SettingsError",
     "explain",
     "load_settings",
+    "is_required",
     "read_providers",
 ]

@@ -8,6 +8,7 @@ from dependency_injector import containers
 from dependency_injector import providers as di
 
 from ...providers.catalogue import AuditLog, Tokens
+from .event_log import EventLog
 
 __all__ = ["HttpContainer"]
 
@@ -25,4 +26,7 @@ class HttpContainer(containers.DeclarativeContainer):
     tokens: di.Provider[Tokens] = di.ThreadSafeSingleton(Tokens, purveyor.catalogue)
     audit: di.Provider[AuditLog] = di.ThreadSafeSingleton(
         AuditLog, purveyor.catalogue, days=settings.audit_days
+    )
+    events: di.Provider[EventLog] = di.ThreadSafeSingleton(
+        EventLog, purveyor.events, size=settings.event_history
     )

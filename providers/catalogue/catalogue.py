@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from ...settings import ProviderSettings, Settings
+from ...settings import ProviderSettings, Settings, is_required
 from ..registry.build import settings_of
 from ..registry.candidates import Candidate, Found
 from ..registry.credentials import CredentialManager
@@ -464,7 +464,8 @@ class Catalogue:
                 credentials=self.credentials,
             )
         except (ValidationError, TypeError, AttributeError):
-            config, settings = {}, ProviderSettings(type=row.type)
+            config = {}
+            settings = ProviderSettings(type=row.type, required=is_required(row.config))
             fault = InvalidConfigError(
                 f"Configuration invalid: the entry of the {row.family} provider {row.name!r} in "
                 f"the {self._origin} is not what this release writes. Install the release that "
@@ -485,7 +486,7 @@ class Catalogue:
     def _candidate(self, entry: Entry) -> Candidate:
         candidate = Candidate(entry.family, entry.name, SOURCE, self._origin, error=entry.fault)
         if entry.fault is not None:
-            return candidate
+            return dataclasses.replace(candidate, required=entry.settings.required)
         where = functools.partial(self._where, entry.family, entry.name)
         declaration = Declaration(entry.settings, SOURCE, self._origin, where, shared=True)
         return dataclasses.replace(candidate, declaration=declaration)

@@ -121,6 +121,8 @@ class ProviderDiscovery:
         self._busy = asyncio.Lock()
         self.report = LoadReport()
         """What became of everything that was found, the last time."""
+        self.complete = False
+        """Whether the extra source and the file were read: else there may be unknown providers."""
 
     @property
     def registries(self) -> Mapping[str, ProviderRegistry[Any]]:
@@ -343,6 +345,7 @@ class ProviderDiscovery:
         file = Found() if path is None else await self._read(path)
         plugins = await self._from_plugins()
         extra = Found() if self._extra is None else await self._extra.find()
+        self.complete = self.complete or not (file.faults or extra.faults)
         file.stand_in(self._file)
         extra.stand_in(self._of_extra.candidates)
         self._file, self._of_extra = file.candidates, extra
