@@ -11,9 +11,9 @@ from fastapi import APIRouter, FastAPI
 from ... import __version__
 from ...containers import ApplicationContainer
 from ...providers.registry import Role
-from . import problems
+from . import dashboard, problems
 from .container import HttpContainer
-from .routes import providers
+from .routes import events, providers
 from .stopping import Stopping
 
 __all__ = ["create_app"]
@@ -62,7 +62,9 @@ def create_app(
     app.state.stopping = stopping
     problems.install(app)
     api = APIRouter(prefix="/api/v1")
-    for one in (providers.router,):
+    for one in (providers.router, events.router):
         api.include_router(one)
     app.include_router(api)
+    if served.settings().http.dashboard:
+        dashboard.install(app)
     return app

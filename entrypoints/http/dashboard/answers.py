@@ -16,6 +16,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from .... import __version__
 from ....providers.registry.errors import RegistryError
+from ....providers.registry.events import event_classes
 from ....providers.registry.redaction import mask
 from ..identity import Caller
 from ..problems import Problem
@@ -44,7 +45,9 @@ _templates.filters.update(
     value=text.value,
     wait=text.wait,
 )
-_templates.globals.update(count=text.count, age=text.age)  # pyright: ignore[reportCallIssue]
+_templates.globals.update(
+    age=text.age, count=text.count, event_names=" ".join([*event_classes(), "missed"])
+)
 
 
 def base_of(request: Request) -> str:

@@ -45,7 +45,8 @@ class Sparkline:
     def of(cls, history: Sequence[HealthResult], *, length: int = 20) -> Sparkline:
         """Draw the last results; ``history`` has the oldest first."""
         shown = history[-length:]
-        longest = max((one.latency for one in shown), default=0.0) or 1.0
+        answers = [one.latency for one in shown if one.status is not HealthStatus.UNHEALTHY]
+        longest = max(answers, default=0.0) or 1.0
         paths: dict[str, list[str]] = {}
         for at, one in enumerate(shown, start=length - len(shown)):
             kind = _KIND[one.status]
