@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -161,14 +162,20 @@ class FamilyView:
 
     name: str
     total: int
-    problems: int
+    bad: int
+    warn: int
     healthy: int
 
     @property
+    def problems(self) -> int:
+        """How many somebody should look at."""
+        return self.bad + self.warn
+
+    @property
     def kind(self) -> str:
-        """The mark it gets."""
+        """The mark it gets: that of the worst, or that of those that are known."""
         if self.problems:
-            return "bad"
+            return "bad" if self.bad else "warn"
         return "good" if self.healthy else "none"
 
 
@@ -233,13 +240,13 @@ def look_at(container: ApplicationContainer, family: str, name: str) -> Provider
 
 def families(providers: Iterable[ProviderView], names: Iterable[str]) -> list[FamilyView]:
     """Count the providers of each family; those without any count too."""
-    totals = {name: [0, 0, 0] for name in names}
+    kinds: dict[str, Counter[str]] = {name: Counter() for name in names}
     for one in providers:
-        counts = totals[one.family]
-        counts[0] += 1
-        counts[1] += one.verdict.is_problem
-        counts[2] += one.verdict.kind == "good"
-    return [FamilyView(name, *counts) for name, counts in totals.items()]
+        kinds[one.family][one.verdict.kind] += 1
+    return [
+        FamilyView(name, found.total(), found["bad"], found["warn"], found["good"])
+        for name, found in kinds.items()
+    ]
 
 
 def sentence(providers: Sequence[ProviderView]) -> str:
@@ -255,4 +262,6 @@ def sentence(providers: Sequence[ProviderView]) -> str:
         return f"{ill:,} of {count(total, 'provider')} {are} not well"
     if well == total:
         return "The provider is well." if total == 1 else f"All {total:,} providers are well."
-    return f"No provider is known to be ill: {well:,} of {total:,} are well, the others not checked."
+    return (
+        f"No provider is known to be ill: {well:,} of {total:,} are well, the others not checked."
+    )

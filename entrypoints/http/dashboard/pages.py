@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -22,7 +21,9 @@ router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
 
 @router.get("/")
-async def overview(request: Request, container: Container, parts: Parts, caller: Reader) -> Response:
+async def overview(
+    request: Request, container: Container, parts: Parts, caller: Reader
+) -> Response:
     """Show at a glance what is well and what is not."""
     asked = request.query_params
     chosen = Filter(
@@ -139,9 +140,7 @@ async def ask_unregister(
     one = look_at(container, family, name)
     entry = await container.catalogue().get(one.family, name)
     holders = registry_of(container, family).holders(name) if one.info else []
-    return page(
-        request, "unregister.html", caller=caller, one=one, entry=entry, holders=holders
-    )
+    return page(request, "unregister.html", caller=caller, one=one, entry=entry, holders=holders)
 
 
 @router.post("/actions/unregister/{family}/{name:path}")

@@ -179,7 +179,9 @@ async def play(container: ApplicationContainer, *, length: int = 20) -> None:
                 }[sign]  # fmt: skip
                 before, after = record.add(result, container.settings().registry.health)
                 if before is not after:
-                    registry.events.emit(HealthStatusChanged(registry.family.name, name, before, after, result))
+                    registry.events.emit(
+                        HealthStatusChanged(registry.family.name, name, before, after, result)
+                    )
     storage = container.registries()["storage"]
     partner = storage.require("partner")
     for _ in range(5):

@@ -35,6 +35,7 @@ async def take(folder: Path, pictures: dict[str, tuple[str, str, Any, bool]] = P
     container = demo.container(backends, **demo.settings())
     async with container.lifespan():
         app = create_app(container, anonymous=Role.ADMIN)
+        app.state.parts.events()
         await demo.play(container)
         options: dict[str, Any] = {"log_config": None, "lifespan": "off", "ws": "none"}
         server = uvicorn.Server(uvicorn.Config(app, **options))
@@ -48,7 +49,8 @@ async def take(folder: Path, pictures: dict[str, tuple[str, str, Any, bool]] = P
             for name, (path, scheme, size, whole) in pictures.items():
                 page = await browser.new_page(viewport=size, color_scheme=scheme)  # pyright: ignore[reportArgumentType]
                 await page.goto(base + path)
-                await page.locator("#connection.live").wait_for()
+                if await page.locator("main[data-live]").count():
+                    await page.locator("#connection.live").wait_for()
                 await page.screenshot(path=folder / f"{name}.png", full_page=whole)
                 await page.close()
             await browser.close()
