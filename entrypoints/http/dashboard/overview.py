@@ -107,12 +107,16 @@ class ProviderView:
     verdict: Verdict
 
     @classmethod
-    def of(cls, registry: ProviderRegistry[Any], report: HealthReport) -> ProviderView:
-        """Return the view of a registry's provider."""
-        try:
-            info, fault = registry.info(report.name), ""
-        except RegistryError as error:
-            info, fault = None, error.message
+    def of(
+        cls, registry: ProviderRegistry[Any], report: HealthReport, info: ProviderInfo | None = None
+    ) -> ProviderView:
+        """Return the view of a registry's provider, whose info may be known already."""
+        fault = ""
+        if info is None:
+            try:
+                info = registry.info(report.name)
+            except RegistryError as error:
+                fault = error.message
         return cls(report, info, fault, _FAULTY if fault else _verdict(report))
 
     @property
@@ -220,11 +224,12 @@ def _said(one: ProviderView) -> str:
 
 def look(container: ApplicationContainer) -> list[ProviderView]:
     """Return every provider there is, by family and name; asks no backend."""
-    return [
-        ProviderView.of(registry, report)
-        for registry in container.registries().values()
-        for report in registry.health_report().providers
-    ]
+    found: list[ProviderView] = []
+    for registry in container.registries().values():
+        infos = {info.name: info for info in registry.list()}
+        reports = registry.health_report().providers
+        found += [ProviderView.of(registry, one, infos.get(one.name)) for one in reports]
+    return found
 
 
 def look_at(container: ApplicationContainer, family: str, name: str) -> ProviderView:

@@ -44,7 +44,7 @@ async def overview(
         "overview.html",
         caller=caller,
         sentence=sentence(providers),
-        ill=[one for one in Filter(problems=True).of(providers)],
+        ill=Filter(problems=True).of(providers),
         families=families(providers, container.registries()),
         chosen=chosen,
         found=len(found),

@@ -43,9 +43,13 @@ def browse() -> Browse:
 
     @asynccontextmanager
     async def browsing(
-        app: FastAPI, *, token: str = "", base_url: str = "http://testserver"
+        app: FastAPI,
+        *,
+        token: str = "",
+        base_url: str = "http://testserver",
+        root_path: str = "",
     ) -> AsyncGenerator[httpx2.AsyncClient]:
-        transport = httpx2.ASGITransport(app=app, raise_app_exceptions=False)
+        transport = httpx2.ASGITransport(app=app, raise_app_exceptions=False, root_path=root_path)
         cookies = {"purveyor_token": token} if token else None
         async with httpx2.AsyncClient(
             transport=transport, base_url=base_url, cookies=cookies

@@ -129,7 +129,8 @@ def settings() -> Tree:
         },
         "data_sources": {
             "providers": {
-                "warehouse": {"type": "postgresql", "host": "db.example", "required": True, **login},
+                "warehouse": {"type": "postgresql", "host": "db.example", **login,
+                              "required": True},
                 "crm": {"type": "postgresql", "host": "crm.example", **login},
             }
         },

@@ -426,13 +426,12 @@ class TestWhereItIs:
     async def test_behind_a_proxy_all_its_links_are_below_the_proxys_path(
         self, home: Path, browse: Browse
     ) -> None:
-        container = demo.container({}, **demo.settings(), http={"root_path": "/ops"})
+        container = demo.container({}, **demo.settings())
         async with container.lifespan():
-            app = create_app(container)
-            async with browse(app) as it:
-                asked = await it.get("/events")
+            async with browse(create_app(container), root_path="/ops") as it:
+                asked = await it.get("/ops/events")
                 assert asked.headers["location"] == "/ops/login?next=/events"
-                page = await it.get("/login")
+                page = await it.get("/ops/login")
         links = [link for link in LINK.findall(page.text) if not link.startswith("#")]
         assert links
         assert all(link.startswith("/ops/") for link in links)
