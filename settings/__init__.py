@@ -40,7 +40,7 @@ __all__ = [
     "Settings",
     "SettingsError",
     "explain",
-    "load_settings",
     "is_required",
+    "load_settings",
     "read_providers",
 ]

@@ -13,7 +13,7 @@ from ...containers import ApplicationContainer
 from ...providers.registry import Role
 from . import problems
 from .container import HttpContainer
-from .routes import providers
+from .routes import events, health, providers
 from .stopping import Stopping
 
 __all__ = ["create_app"]
@@ -39,15 +39,18 @@ def create_app(
     """
     served: Any = container or ApplicationContainer()
     stopping = Stopping()
+    parts = HttpContainer(purveyor=served)
+    parts.events()  # what comes up from now on is told
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
         stopping.clear()
-        async with served.lifespan():
-            try:
-                yield
-            finally:
-                stopping.set()
+        with parts.events().listening():
+            async with served.lifespan():
+                try:
+                    yield
+                finally:
+                    stopping.set()
 
     app = FastAPI(
         title="Purveyor",
@@ -57,12 +60,13 @@ def create_app(
         root_path=served.settings().http.root_path,
     )
     app.state.container = served
-    app.state.parts = HttpContainer(purveyor=served)
+    app.state.parts = parts
     app.state.anonymous = anonymous
     app.state.stopping = stopping
     problems.install(app)
     api = APIRouter(prefix="/api/v1")
-    for one in (providers.router,):
+    for one in (providers.router, events.router):
         api.include_router(one)
     app.include_router(api)
+    app.include_router(health.router)
     return app

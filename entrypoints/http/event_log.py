@@ -42,7 +42,7 @@ class LoggedEvent:
     family: str
     name: str
     data: dict[str, Any]
-    _text: str = field(default="", init=False, repr=False, compare=False)
+    _frame: bytes = field(default=b"", init=False, repr=False, compare=False)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the same as JSON-safe data."""
@@ -55,12 +55,13 @@ class LoggedEvent:
             "data": self.data,
         }
 
-    @property
-    def text(self) -> str:
-        """The same as JSON, made once for all who follow."""
-        if not self._text:
-            self._text = json.dumps(self.to_dict(), ensure_ascii=False)
-        return self._text
+    def frame(self, boot: str) -> bytes:
+        """Return the same as a server-sent event, made once for all who follow."""
+        if not self._frame:
+            data = json.dumps(self.to_dict(), ensure_ascii=False)
+            text = f"id: {boot}-{self.id}\nevent: {self.event}\ndata: {data}\n\n"
+            self._frame = text.encode(errors="replace")
+        return self._frame
 
 
 class EventLog:
@@ -115,6 +116,15 @@ class EventLog:
         heard, self._heard = self._heard, ()
         for cls in heard:
             self._events.off(cls, self._listener)
+
+    @contextmanager
+    def listening(self) -> Generator[None]:
+        """Listen for as long as this lasts."""
+        self.open()
+        try:
+            yield
+        finally:
+            self.close()
 
     def note(self, event: Event) -> None:
         """Take an event in, and wake who follows."""

@@ -166,9 +166,7 @@ def _candidate(one: FoundProvider) -> Candidate:
         one.name,
         {"problems": problems},
     )
-    return Candidate(
-        one.family, one.name, "config", one.origin, error=error, required=one.required
-    )
+    return Candidate(one.family, one.name, "config", one.origin, error=error, required=one.required)
 
 
 def from_well_known(
