@@ -7,16 +7,27 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
+from starlette.types import ASGIApp
 
 from ... import __version__
 from ...containers import ApplicationContainer
 from ...providers.registry import Role
 from . import dashboard, problems
 from .container import HttpContainer
-from .routes import events, providers
+from .limits import BodyLimit, RateLimit
+from .routes import events, health, providers
+from .security import OriginCheck, SecurityHeaders, cors
 from .stopping import Stopping
 
 __all__ = ["create_app"]
+
+
+class Service(FastAPI):
+    """A FastAPI application whose every answer has the security headers, an error's too."""
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """Return the application within all that is around it."""
+        return SecurityHeaders(super().build_middleware_stack())
 
 
 def create_app(
@@ -34,37 +45,46 @@ def create_app(
 
     Args:
         container: What it shows; one of the environment's settings when not given.
-        anonymous: What callers without a token may do as long as no token was ever made; None:
-            nothing.
+        anonymous: What callers on this machine without a token may do as long as no token was
+            ever made; None: nothing.
     """
     served: Any = container or ApplicationContainer()
     stopping = Stopping()
+    http, parts = served.settings().http, HttpContainer(purveyor=served)
+    parts.events()  # what comes up from now on is told
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
         stopping.clear()
-        async with served.lifespan():
-            try:
-                yield
-            finally:
-                stopping.set()
+        with parts.events().listening():
+            async with served.lifespan():
+                try:
+                    yield
+                finally:
+                    stopping.set()
 
-    app = FastAPI(
+    app = Service(
         title="Purveyor",
         version=__version__,
         summary="Backing services by name.",
         lifespan=lifespan,
-        root_path=served.settings().http.root_path,
+        root_path=http.root_path,
     )
     app.state.container = served
-    app.state.parts = HttpContainer(purveyor=served)
+    app.state.parts = parts
     app.state.anonymous = anonymous
     app.state.stopping = stopping
     problems.install(app)
+    app.add_middleware(BodyLimit, size=http.max_body, timeout=http.body_timeout)
+    app.add_middleware(OriginCheck, origins=http.cors_origins)
+    app.add_middleware(RateLimit, tokens=parts.tokens, per_second=http.rate_limit)
+    if http.cors_origins:
+        app.add_middleware(cors, origins=http.cors_origins)
     api = APIRouter(prefix="/api/v1")
     for one in (providers.router, events.router):
         api.include_router(one)
     app.include_router(api)
+    app.include_router(health.router)
     if served.settings().http.dashboard:
         dashboard.install(app)
     return app

@@ -9,6 +9,7 @@ from dependency_injector import providers as di
 
 from ...providers.catalogue import AuditLog, Tokens
 from .event_log import EventLog
+from .rates import Refusals
 
 __all__ = ["HttpContainer"]
 
@@ -30,3 +31,4 @@ class HttpContainer(containers.DeclarativeContainer):
     events: di.Provider[EventLog] = di.ThreadSafeSingleton(
         EventLog, purveyor.events, size=settings.event_history
     )
+    refusals: di.Provider[Refusals] = di.ThreadSafeSingleton(Refusals)

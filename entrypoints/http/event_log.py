@@ -17,6 +17,7 @@ from typing import Any, cast
 
 from ...providers.registry.errors import RegistryError
 from ...providers.registry.events import Event, Events, event_classes
+from ...providers.registry.metadata import HealthResult, ProviderInfo
 from ...providers.registry.redaction import mask
 
 __all__ = ["Bell", "EventLog", "LoggedEvent"]
@@ -42,7 +43,7 @@ class LoggedEvent:
     family: str
     name: str
     data: dict[str, Any]
-    _text: str = field(default="", init=False, repr=False, compare=False)
+    _frame: bytes = field(default=b"", init=False, repr=False, compare=False)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the same as JSON-safe data."""
@@ -55,12 +56,13 @@ class LoggedEvent:
             "data": self.data,
         }
 
-    @property
-    def text(self) -> str:
-        """The same as JSON, made once for all who follow."""
-        if not self._text:
-            self._text = json.dumps(self.to_dict(), ensure_ascii=False)
-        return self._text
+    def frame(self, boot: str) -> bytes:
+        """Return the same as a server-sent event, made once for all who follow."""
+        if not self._frame:
+            data = json.dumps(self.to_dict(), ensure_ascii=False)
+            text = f"id: {boot}-{self.id}\nevent: {self.event}\ndata: {data}\n\n"
+            self._frame = text.encode(errors="replace")
+        return self._frame
 
 
 class EventLog:
@@ -115,6 +117,15 @@ class EventLog:
         heard, self._heard = self._heard, ()
         for cls in heard:
             self._events.off(cls, self._listener)
+
+    @contextmanager
+    def listening(self) -> Generator[None]:
+        """Listen for as long as this lasts."""
+        self.open()
+        try:
+            yield
+        finally:
+            self.close()
 
     def note(self, event: Event) -> None:
         """Take an event in, and wake who follows."""
@@ -247,10 +258,10 @@ def _data_of(event: Event) -> dict[str, Any]:
     return {name: _plain(getattr(event, name)) for name in _fields(type(event))}
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Any, clean: Callable[[str], str] = mask) -> Any:
     """Return a value as JSON-safe data; an error too, so that nothing keeps its traceback."""
     if isinstance(value, str):
-        return mask(str(value))
+        return clean(str(value))
     if value is None or isinstance(value, (bool, int)):
         return value
     if isinstance(value, float):
@@ -258,14 +269,14 @@ def _plain(value: Any) -> Any:
     if isinstance(value, RegistryError):
         return {"code": value.code, "message": value.message}
     if isinstance(value, BaseException):
-        return {"code": None, "message": mask(f"{type(value).__name__}: {value}")}
+        return {"code": None, "message": clean(f"{type(value).__name__}: {value}")}
+    if isinstance(value, ProviderInfo):  # without secrets as it is
+        return _plain(value.to_dict(), str)
+    if isinstance(value, HealthResult):
+        return _plain(value.to_dict(), clean)
     if isinstance(value, Mapping):
         items = cast("Mapping[Any, Any]", value).items()
-        return {mask(str(key)): _plain(inner) for key, inner in items}
+        return {clean(str(key)): _plain(inner, clean) for key, inner in items}
     if isinstance(value, (list, tuple, set, frozenset)):
-        return [_plain(inner) for inner in cast("list[Any]", value)]
-    if isinstance(value, datetime):
-        return value.isoformat()
-    if hasattr(value, "to_dict"):
-        return _plain(value.to_dict())
-    return mask(str(value))
+        return [_plain(inner, clean) for inner in cast("list[Any]", value)]
+    return clean(str(value))

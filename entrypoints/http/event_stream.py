@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Callable
 from contextlib import suppress
 from time import monotonic
@@ -30,6 +31,8 @@ RECHECK = 2.0
 """Seconds after which it is asked again whether the caller may still listen."""
 PATIENCE = 1.0
 """Seconds that a client has to take the last words."""
+
+_NUMBER = re.compile("[0-9]{1,18}")
 
 
 class EventStream(Response):
@@ -107,28 +110,29 @@ class EventStream(Response):
 
     async def _tell(self, send: Send, bell: Bell) -> None:
         """Send events as they come up; ends only when the client is gone."""
-        log = self._log
         seen, parts = self._begin()
-        try:
+        with suppress(OSError):  # so ASGI 2.4 tells that the client is gone
             while True:
                 await send(_body(b"".join(parts), more=True))
-                told = monotonic()
-                parts = []
-                while not parts:
-                    await asyncio.sleep(PACE)
-                    if log.last == seen:
-                        with suppress(TimeoutError):
-                            async with asyncio.timeout(told + HEARTBEAT - monotonic()):
-                                await bell.wait()
-                    missed, events = log.read(seen, BATCH)
-                    seen += missed + len(events)
-                    if missed:
-                        parts.append(self._missed(missed, seen - len(events)))
-                    parts += [self._event(one) for one in events if self._wanted(one)]
-                    if not parts and monotonic() >= told + HEARTBEAT:
-                        parts.append(f": nothing else\nid: {log.boot}-{seen}\n\n".encode())
-        except OSError:  # so ASGI 2.4 tells that the client is gone
-            return
+                seen, parts = await self._more(seen, bell)
+
+    async def _more(self, seen: int, bell: Bell) -> tuple[int, list[bytes]]:
+        """Wait for events that are wanted, or until the client should hear something anyway."""
+        log, ends = self._log, monotonic() + HEARTBEAT
+        await asyncio.sleep(PACE)
+        while monotonic() < ends:
+            if log.last == seen:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(ends - monotonic()):
+                        await bell.wait()
+            missed, events = log.read(seen, BATCH)
+            seen += missed + len(events)
+            parts = [self._missed(missed, seen - len(events))] if missed else []
+            parts += [one.frame(log.boot) for one in events if self._wanted(one)]
+            if parts:
+                return seen, parts
+            await asyncio.sleep(PACE if len(events) < BATCH else 0.0)
+        return seen, [f": nothing else\nid: {log.boot}-{seen}\n\n".encode()]
 
     def _begin(self) -> tuple[int, list[bytes]]:
         """Return the last event the client has, and what it is told before all others."""
@@ -137,17 +141,13 @@ class EventStream(Response):
         if after is None:
             return log.last, [hello]
         boot, _, number = after.rpartition("-")
-        if boot == log.boot and number.isdecimal() and int(number) <= log.last:
+        if boot == log.boot and _NUMBER.fullmatch(number) and int(number) <= log.last:
             return int(number), [b"retry: 2000\n\n"]
         oldest = max(0, log.last - log.size)
         return oldest, [b"retry: 2000\n\n", self._missed(None, oldest)]
 
     def _missed(self, count: int | None, number: int) -> bytes:
         return _frame("missed", {"missed": count}, f"{self._log.boot}-{number}")
-
-    def _event(self, logged: LoggedEvent) -> bytes:
-        text = f"id: {self._log.boot}-{logged.id}\nevent: {logged.event}\ndata: {logged.text}\n\n"
-        return text.encode()
 
     async def _refusal(self) -> None:
         """Return when the caller may listen no longer."""

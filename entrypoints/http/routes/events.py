@@ -9,7 +9,8 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Query, Request
 from fastapi.responses import Response
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.config import JsonDict
 
 from ....providers.registry import NotFoundError
 from ....providers.registry.errors import nearest_first
@@ -24,7 +25,7 @@ __all__ = ["router"]
 
 router = APIRouter(prefix="/events", tags=["events"])
 
-_EXAMPLE = {
+_EXAMPLE: JsonDict = {
     "id": 17,
     "at": "2026-11-21T20:15:04.120000+00:00",
     "event": "circuit-breaker-opened",
@@ -37,7 +38,7 @@ _EXAMPLE = {
 class EventModel(BaseModel):
     """One event."""
 
-    model_config = {"json_schema_extra": {"examples": [_EXAMPLE]}}
+    model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
 
     id: int = Field(description="Its number in this process, from 1.")
     at: datetime
