@@ -12,10 +12,10 @@ from starlette.types import ASGIApp
 from ... import __version__
 from ...containers import ApplicationContainer
 from ...providers.registry import Role
-from . import problems
+from . import openapi, problems
 from .container import HttpContainer
 from .limits import BodyLimit, RateLimit
-from .routes import providers
+from .routes import data_sources, operations, providers, types
 from .security import OriginCheck, SecurityHeaders, cors
 from .stopping import Stopping
 
@@ -67,6 +67,9 @@ def create_app(
         summary="Backing services by name.",
         lifespan=lifespan,
         root_path=http.root_path,
+        generate_unique_id_function=openapi.operation_id,
+        docs_url=None,  # these pages load scripts from foreign hosts
+        redoc_url=None,
     )
     app.state.container = served
     app.state.parts = parts
@@ -79,7 +82,8 @@ def create_app(
     if http.cors_origins:
         app.add_middleware(cors, origins=http.cors_origins)
     api = APIRouter(prefix="/api/v1")
-    for one in (providers.router,):
+    for one in (providers.router, data_sources.router, types.router, operations.router):
         api.include_router(one)
     app.include_router(api)
+    openapi.install(app)
     return app

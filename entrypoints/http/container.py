@@ -9,6 +9,7 @@ from dependency_injector import providers as di
 
 from ...providers.catalogue import AuditLog, Tokens
 from .rates import Refusals
+from .listing import Listing
 
 __all__ = ["HttpContainer"]
 
@@ -28,3 +29,4 @@ class HttpContainer(containers.DeclarativeContainer):
         AuditLog, purveyor.catalogue, days=settings.audit_days
     )
     refusals: di.Provider[Refusals] = di.ThreadSafeSingleton(Refusals)
+    listing: di.Provider[Listing] = di.ThreadSafeSingleton(Listing, purveyor.registries.provider)
