@@ -9,8 +9,10 @@ from fastapi import APIRouter, Request, Response
 
 from ....providers.registry import HealthStatus, RegistryError
 from ..actions import Actions
+from ..etags import Conditions
 from ..identity import Admin, Operator, Reader
 from ..parts import Container, Parts, registry_of
+from ..problems import Problem
 from .answers import PageRoute, form_of, page, redirect
 from .overview import PAGE, Filter, families, look, look_at, sentence
 from .text import latency, segment
@@ -149,11 +151,12 @@ async def unregister(
 ) -> Response:
     """Remove a provider; if it was changed since somebody asked, not."""
     one = look_at(container, family, name)
-    version = _number((await form_of(request)).get("version"), 0) or None
+    version = _number((await form_of(request)).get("version"), 0)
+    seen = Conditions(versions=frozenset({version})) if version else Conditions()
     try:
-        await Actions(container, parts, caller).unregister(family, name, version=version)
-    except RegistryError as error:
-        return redirect(request, f"/providers/{one.path}", error.message, bad=True)
+        await Actions(container, parts, caller).unregister(family, name, conditions=seen)
+    except (Problem, RegistryError) as error:
+        return redirect(request, f"/providers/{one.path}", str(error), bad=True)
     return redirect(request, "/", f"{one.family}/{name} was unregistered.")
 
 
