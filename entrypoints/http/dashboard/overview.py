@@ -142,8 +142,8 @@ class ProviderView:
     def error(self) -> str:
         """What went wrong the last time, if that still matters."""
         last = self.last
-        if self.fault:
-            return self.fault
+        if self.fault:  # its first line says whose settings these are
+            return self.fault.partition("\n")[2].strip() or self.fault
         if last is not None and last.status in (HealthStatus.UNHEALTHY, HealthStatus.DEGRADED):
             return last.message
         return (self.info.last_error if self.info else None) or ""

@@ -12,8 +12,8 @@ from .text import count, latency
 __all__ = ["Sparkline"]
 
 _STEP = 5
-_MIDDLE = 16
-_BAD = 8
+_LINE = 16
+_DEEP = 8
 """How far a failed check reaches below the line."""
 _KIND = {
     HealthStatus.HEALTHY: "good",
@@ -28,8 +28,8 @@ class Sparkline:
     """
     One bar a check, the latest on the right.
 
-    An answer stands upon the line, the higher the longer it took; a failed check hangs below it.
-    So nothing is said by colour alone.
+    An answer stands upon the line, the higher the longer it took; one that was degraded goes
+    through it, and a failed check hangs below it. So nothing is said by colour alone.
 
     Args:
         width: In units of the drawing.
@@ -51,10 +51,11 @@ class Sparkline:
         for at, one in enumerate(shown, start=length - len(shown)):
             kind = _KIND[one.status]
             if kind == "bad":
-                bar = f"V{_MIDDLE + _BAD}"
+                top, foot = _LINE, _LINE + _DEEP
             else:
-                bar = f"V{_MIDDLE - 2 - round(12 * one.latency / longest)}"
-            paths.setdefault(kind, []).append(f"M{at * _STEP + 2} {_MIDDLE}{bar}")
+                top, foot = _LINE - 2 - round(12 * one.latency / longest), _LINE
+                foot += _DEEP // 2 if kind == "warn" else 0
+            paths.setdefault(kind, []).append(f"M{at * _STEP + 2} {foot}V{top}")
         lines = tuple((kind, "".join(bars)) for kind, bars in paths.items())
         return cls(length * _STEP, lines, _label(shown))
 

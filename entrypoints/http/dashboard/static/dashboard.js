@@ -7,15 +7,8 @@
   const base = document.body.dataset.base;
   const PAUSE = 1000; // ms between two fetches at least
   const IDLE = 15000; // ms after which to fetch although nothing happened: latencies, leases
-  let source = null;
-  let timer = 0;
-  let fetched = Date.now();
+  let [source, timer, fetched] = [null, 0, Date.now()];
   let skew = 0; // s that this clock is ahead of the server's
-
-  const say = (text, kind) => {
-    if (connection.textContent !== text) connection.textContent = text;
-    connection.className = kind;
-  };
 
   const seen = () => document.visibilityState === "visible";
 
@@ -32,8 +25,11 @@
     return minutes ? `${minutes} min ${rest % 60} s` : `${rest} s`;
   };
 
-  const put = (element, text) => {
-    if (element.textContent !== text) element.textContent = text;
+  const put = (element, text) => { if (element.textContent !== text) element.textContent = text; };
+
+  const say = (text, kind) => {
+    put(connection, text);
+    connection.className = kind;
   };
 
   const tick = () => {
@@ -75,6 +71,7 @@
       if (fresh.dataset.live) skew = Date.now() / 1000 - fresh.dataset.live;
       document.title = page.title;
       morph(main, fresh);
+      morph(document.querySelector("footer"), page.querySelector("footer"));
       tick();
     } catch { /* the stream tells that the connection is lost, and comes back here */ }
   };

@@ -159,6 +159,12 @@ _BEHAVIOUR: dict[str, tuple[float, str]] = {
 async def play(container: ApplicationContainer, *, length: int = 20) -> None:
     """Make a past for the demo's providers, and let some of them fail now."""
     chance, now = Random(4), datetime.now(UTC)
+    partner = container.registries()["storage"].require("partner")
+    for _ in range(5):
+        try:
+            await partner.ask()
+        except ConnectionFailedError:
+            continue
     for registry in container.registries().values():
         registry.load()
         for name in registry.names():
@@ -183,10 +189,3 @@ async def play(container: ApplicationContainer, *, length: int = 20) -> None:
                     registry.events.emit(
                         HealthStatusChanged(registry.family.name, name, before, after, result)
                     )
-    storage = container.registries()["storage"]
-    partner = storage.require("partner")
-    for _ in range(5):
-        try:
-            await partner.ask()
-        except ConnectionFailedError:
-            continue

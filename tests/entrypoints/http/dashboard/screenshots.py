@@ -20,7 +20,7 @@ from purveyor.providers.registry import Role
 from . import demo
 
 IMAGES = Path(__file__).parents[4] / "docs" / "images"
-DESK, PHONE = {"width": 1280, "height": 900}, {"width": 360, "height": 780}
+DESK, PHONE = {"width": 1280, "height": 900}, {"width": 360, "height": 1000}
 PICTURES: dict[str, tuple[str, str, Any, bool]] = {
     "dashboard-light": ("/", "light", DESK, False),
     "dashboard-dark": ("/", "dark", DESK, False),
