@@ -13,7 +13,7 @@ from ...containers import ApplicationContainer
 from ...providers.registry import Role
 from . import problems
 from .container import HttpContainer
-from .routes import providers
+from .routes import chat, providers
 
 __all__ = ["create_app"]
 
@@ -58,4 +58,5 @@ def create_app(
     for one in (providers.router,):
         api.include_router(one)
     app.include_router(api)
+    app.include_router(chat.router)
     return app

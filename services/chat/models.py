@@ -42,18 +42,20 @@ class ModelList:
 
     Those are the providers' own, aliases and failover groups among them, and the models of each
     service that lists them. A service that does not answer in time, or answers with an error, is
-    left out, and fails nothing; its answer, or that there was none, holds for a while.
+    left out, and fails nothing; its answer, or that there was none, holds for a while. How long
+    that is, and how long a service has, say the settings ``chat.models_*``.
 
     Args:
-        container: Has the AI providers.
-        timeout: Seconds a service has.
-        age: Seconds after which it is asked anew.
+        container: Has the AI providers and the settings.
     """
 
-    def __init__(self, container: ApplicationContainer, *, timeout: float, age: float) -> None:
+    def __init__(self, container: ApplicationContainer) -> None:
+        settings = container.settings().chat
         self._container = container
-        self._timeout = timeout
-        self._known: TTLCache[tuple[str, datetime], Sequence[ModelInfo]] = TTLCache(age)
+        self._timeout = settings.models_timeout
+        self._known: TTLCache[tuple[str, datetime], Sequence[ModelInfo]] = TTLCache(
+            settings.models_age
+        )
 
     async def all(self) -> Sequence[ListedModel]:
         """Return all names, by provider; asks the services at the same time."""
