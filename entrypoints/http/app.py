@@ -14,6 +14,7 @@ from ...providers.registry import Role
 from . import problems
 from .container import HttpContainer
 from .routes import chat, providers
+from .stopping import Stopping
 
 __all__ = ["create_app"]
 
@@ -37,11 +38,16 @@ def create_app(
             nothing.
     """
     served: Any = container or ApplicationContainer()
+    stopping = Stopping()
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
+        stopping.clear()
         async with served.lifespan():
-            yield
+            try:
+                yield
+            finally:
+                stopping.set()
 
     app = FastAPI(
         title="Purveyor",
@@ -53,6 +59,7 @@ def create_app(
     app.state.container = served
     app.state.parts = HttpContainer(purveyor=served)
     app.state.anonymous = anonymous
+    app.state.stopping = stopping
     problems.install(app)
     api = APIRouter(prefix="/api/v1")
     for one in (providers.router,):
