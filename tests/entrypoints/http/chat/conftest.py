@@ -77,7 +77,10 @@ async def container(
     anthropic: AnthropicDouble,
     prepared: tuple[Path, dict[Role, str]],
 ) -> AsyncGenerator[ApplicationContainer]:
-    """Providers ``chat``, which is the default, ``quick``, ``wise`` and ``safe``, running."""
+    """
+    Providers, running: ``chat``, which is the default, ``wise``, and those made of them; ``hasty``
+    waits not long, ``frail`` is given up soon.
+    """
     shutil.copytree(prepared[0], home)
     chat: dict[str, Any] = {"type": "openai", "base_url": openai.base_url, "api_key": openai.key}
     wise = {"type": "anthropic", "base_url": anthropic.url, "api_key": anthropic.key}
@@ -92,6 +95,13 @@ async def container(
                     "prices": {"*": {"input": 2, "output": 10}},
                     "first_byte_timeout": 5,
                     "retries": 0,
+                },
+                "hasty": {**chat, "model": "model-a", "request_timeout": 0.3, "retries": 0},
+                "frail": {
+                    **chat,
+                    "model": "model-a",
+                    "retries": 0,
+                    "circuit_breaker": {"failure_threshold": 1},
                 },
                 "quick": {"type": "alias", "provider": "chat", "model": "model-b"},
                 "wise": {**wise, "model": anthropic.models[0], "retries": 0},

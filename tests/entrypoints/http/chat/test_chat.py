@@ -426,6 +426,6 @@ class TestModels:
     async def test_that_are_not_there_are_told_from_those_that_are(
         self, models: AsyncOpenAI, name: str
     ) -> None:
-        with pytest.raises(NotFoundError, match="chat, quick, safe, wise") as caught:
+        with pytest.raises(NotFoundError, match="chat, frail, hasty, quick, safe, wise") as caught:
             await models.models.retrieve(name)
         assert caught.value.code == "model_not_found"
