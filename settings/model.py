@@ -43,6 +43,7 @@ from .sources import (
     under_options,
     variable,
 )
+from .telemetry import TelemetrySettings
 
 __all__ = ["Settings", "load_settings"]
 
@@ -121,6 +122,9 @@ class Settings(BaseSettings):
     )
     http: HttpSettings = Field(
         default_factory=HttpSettings, description="The HTTP API and the dashboard."
+    )
+    telemetry: TelemetrySettings = Field(
+        default_factory=TelemetrySettings, description="Traces and metrics of operations."
     )
     home: RequiredPath = Field(
         default=Path(".purveyor"),
