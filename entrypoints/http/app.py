@@ -13,7 +13,8 @@ from ...containers import ApplicationContainer
 from ...providers.registry import Role
 from . import problems
 from .container import HttpContainer
-from .routes import providers
+from .requests import ObservedRequests
+from .routes import metrics, providers
 
 __all__ = ["create_app"]
 
@@ -58,4 +59,7 @@ def create_app(
     for one in (providers.router,):
         api.include_router(one)
     app.include_router(api)
+    app.include_router(metrics.router)
+    if (telemetry := served.telemetry()) is not None:
+        app.add_middleware(ObservedRequests, telemetry=telemetry)
     return app

@@ -114,7 +114,7 @@ class CallWatch:
     def failed(self, error: BaseException) -> Series | None:
         """Return where calls are counted that end so."""
         outcome = _outcome(error)
-        key = outcome.get("error.type") or outcome["purveyor.outcome"]
+        key = str(outcome.get("error.type") or outcome["purveyor.outcome"])
         if key not in self._failed:
             self._failed[key] = self._series(self.telemetry.duration, outcome)
         return self._failed[key]

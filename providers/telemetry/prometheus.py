@@ -76,7 +76,7 @@ def _histogram(metric: Metric, names: Sequence[str]) -> PrometheusMetric:
     family = HistogramMetricFamily(
         _name(metric.name, metric.unit), metric.description, labels=_plain(names)
     )
-    bounds = [*map(_bound, metric.bounds), "+Inf"]
+    bounds = [*map(str, metric.bounds), "+Inf"]
     for series in metric.all():
         counts, total = series.read()
         buckets = list(zip(bounds, accumulate(counts), strict=True))
@@ -97,10 +97,6 @@ def _name(name: str, unit: str) -> str:
     return name.replace(".", "_") + ("_seconds" if unit == "s" else "")
 
 
-def _bound(bound: float) -> str:
-    return f"{bound:g}"
-
-
 def _label_names(series: Iterable[Attributes]) -> list[str]:
     return sorted({name for attributes in series for name in attributes})
 
@@ -110,4 +106,4 @@ def _plain(names: Iterable[str]) -> list[str]:
 
 
 def _values(names: Iterable[str], attributes: Attributes) -> list[str]:
-    return [attributes.get(name, "") for name in names]
+    return [str(attributes.get(name, "")) for name in names]

@@ -9,7 +9,7 @@ from typing import Any
 
 __all__ = ["OVERFLOW", "Attributes", "Metric", "Series"]
 
-Attributes = Mapping[str, str]
+Attributes = Mapping[str, str | int]
 Record = Callable[[float, Any], None]
 
 OVERFLOW: Attributes = {"otel.metric.overflow": "true"}
@@ -81,7 +81,7 @@ class Metric:
         self.bounds = tuple(bounds)
         self._limit = limit
         self._record = record
-        self._series: dict[frozenset[tuple[str, str]], Series] = {}
+        self._series: dict[frozenset[tuple[str, str | int]], Series] = {}
         self._lock = threading.Lock()
 
     def series(self, attributes: Attributes) -> Series:

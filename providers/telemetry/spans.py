@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from opentelemetry.context import attach, detach, get_current
+from opentelemetry.context import Context, attach, detach, get_current
+from opentelemetry.propagate import extract
 from opentelemetry.trace import (
     INVALID_SPAN,
     Span,
@@ -43,7 +44,22 @@ class Spans:
             return None
         kind = SpanKind.INTERNAL if inner else SpanKind.CLIENT
         span = self._start(name, kind=kind, attributes=attributes)
-        return None if span is INVALID_SPAN else CallSpan(span)
+        return None if span is INVALID_SPAN else CallSpan(span, set_span_in_context(span))
+
+    def serve(
+        self, name: str, attributes: Mapping[str, Any], headers: Mapping[str, str]
+    ) -> CallSpan:
+        """
+        Return the span of a request that came in, in the trace that its headers name.
+
+        Args:
+            name: Of the span, until its route is known.
+            attributes: Of the span.
+            headers: Of the request, ``traceparent`` among them (W3C Trace Context).
+        """
+        context = extract(headers)
+        span = self._start(name, context, kind=SpanKind.SERVER, attributes=attributes)
+        return CallSpan(span, set_span_in_context(span, context))
 
 
 class CallSpan:
@@ -56,9 +72,9 @@ class CallSpan:
 
     __slots__ = ("_context", "_span", "_token")
 
-    def __init__(self, span: Span) -> None:
+    def __init__(self, span: Span, context: Context) -> None:
         self._span = span
-        self._context = set_span_in_context(span)
+        self._context = context
         self._token: Any = None
 
     def __enter__(self) -> None:
@@ -69,11 +85,13 @@ class CallSpan:
         if kind is not GeneratorExit or get_current() is self._context:
             detach(self._token)
 
-    def note(self, attributes: Mapping[str, Any]) -> None:
-        """Add attributes."""
+    def note(self, attributes: Mapping[str, Any], name: str | None = None) -> None:
+        """Add attributes, and give it another name if there is a better one."""
         self._span.set_attributes(attributes)
+        if name is not None:
+            self._span.update_name(name)
 
-    def end(self, outcome: Mapping[str, str]) -> None:
+    def end(self, outcome: Mapping[str, Any]) -> None:
         """End the span; ``outcome`` are the attributes that tell how, if the call failed."""
         if outcome and self._span.is_recording():
             self._span.set_attributes(outcome)

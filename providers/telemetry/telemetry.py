@@ -11,7 +11,15 @@ from ...settings import TelemetrySettings
 from ..registry import Event, Operation, ProviderRegistry, Watch, import_extra
 from .calls import CallWatch
 from .chat import ChatWatch
-from .names import CHAT, DURATION_BOUNDS, GEN_AI_BOUNDS, SCHEMA_URL, SCOPE, TOKEN_BOUNDS
+from .names import (
+    CHAT,
+    DURATION_BOUNDS,
+    GEN_AI_BOUNDS,
+    HTTP_BOUNDS,
+    SCHEMA_URL,
+    SCOPE,
+    TOKEN_BOUNDS,
+)
 from .series import Metric
 from .state import GAUGES, Reading, readings
 
@@ -85,6 +93,9 @@ class Telemetry:
             "Number of input and output tokens used.",
             TOKEN_BOUNDS,
         )
+        self.requests = self.histogram(
+            "http.server.request.duration", "s", "Duration of HTTP server requests.", HTTP_BOUNDS
+        )
         self.events = self.counter("purveyor.events", "{event}", "Events of the registries.")
 
     def __deepcopy__(self, memo: object) -> Telemetry:
@@ -116,6 +127,21 @@ class Telemetry:
         limit = self.settings.max_series
         self.metrics.append(Metric(name, unit, description, limit=limit, record=record))
         return self.metrics[-1]
+
+    def exposition(self, accept: str = "") -> tuple[bytes, str]:
+        """
+        Return the metrics for Prometheus, those of this process among them, and their media type.
+
+        Args:
+            accept: The header ``Accept`` of who asks: OpenMetrics, or Prometheus' own text.
+
+        Raises:
+            ImportFailedError: ``prometheus_client`` is not installed.
+        """
+        import_extra("prometheus_client", extra="telemetry")
+        from .prometheus import exposition
+
+        return exposition(self, accept)
 
     # -- as an observer ------------------------------------------------------------------
 
