@@ -25,6 +25,7 @@ from .branches import (
     RegistrySettings,
     RequiredPath,
 )
+from .chat import ChatSettings
 from .errors import Problem, SettingsError
 from .explain import UNKNOWN, Keys, annotation_at, explain, nearest
 from .files import from_file
@@ -121,6 +122,9 @@ class Settings(BaseSettings):
     )
     http: HttpSettings = Field(
         default_factory=HttpSettings, description="The HTTP API and the dashboard."
+    )
+    chat: ChatSettings = Field(
+        default_factory=ChatSettings, description="Asking models about data."
     )
     home: RequiredPath = Field(
         default=Path(".purveyor"),

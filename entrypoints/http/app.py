@@ -13,7 +13,7 @@ from ...containers import ApplicationContainer
 from ...providers.registry import Role
 from . import problems
 from .container import HttpContainer
-from .routes import events, health, providers
+from .routes import chat, events, health, providers
 from .stopping import Stopping
 
 __all__ = ["create_app"]
@@ -69,4 +69,5 @@ def create_app(
         api.include_router(one)
     app.include_router(api)
     app.include_router(health.router)
+    app.include_router(chat.router)
     return app

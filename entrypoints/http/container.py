@@ -8,6 +8,7 @@ from dependency_injector import containers
 from dependency_injector import providers as di
 
 from ...providers.catalogue import AuditLog, Tokens
+from ...services.chat import ModelList
 from .event_log import EventLog
 
 __all__ = ["HttpContainer"]
@@ -30,3 +31,4 @@ class HttpContainer(containers.DeclarativeContainer):
     events: di.Provider[EventLog] = di.ThreadSafeSingleton(
         EventLog, purveyor.events, size=settings.event_history
     )
+    models: di.Provider[ModelList] = di.ThreadSafeSingleton(ModelList, purveyor)
