@@ -11,9 +11,9 @@ from fastapi import APIRouter, FastAPI
 from ... import __version__
 from ...containers import ApplicationContainer
 from ...providers.registry import Role
-from . import problems
+from . import openapi, problems
 from .container import HttpContainer
-from .routes import providers
+from .routes import data_sources, operations, providers, types
 from .stopping import Stopping
 
 __all__ = ["create_app"]
@@ -55,6 +55,9 @@ def create_app(
         summary="Backing services by name.",
         lifespan=lifespan,
         root_path=served.settings().http.root_path,
+        generate_unique_id_function=openapi.operation_id,
+        docs_url=None,  # these pages load scripts from foreign hosts
+        redoc_url=None,
     )
     app.state.container = served
     app.state.parts = HttpContainer(purveyor=served)
@@ -62,7 +65,8 @@ def create_app(
     app.state.stopping = stopping
     problems.install(app)
     api = APIRouter(prefix="/api/v1")
-    for one in (providers.router,):
+    for one in (providers.router, data_sources.router, types.router, operations.router):
         api.include_router(one)
     app.include_router(api)
+    openapi.install(app)
     return app

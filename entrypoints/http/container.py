@@ -8,6 +8,7 @@ from dependency_injector import containers
 from dependency_injector import providers as di
 
 from ...providers.catalogue import AuditLog, Tokens
+from .listing import Listing
 
 __all__ = ["HttpContainer"]
 
@@ -26,3 +27,4 @@ class HttpContainer(containers.DeclarativeContainer):
     audit: di.Provider[AuditLog] = di.ThreadSafeSingleton(
         AuditLog, purveyor.catalogue, days=settings.audit_days
     )
+    listing: di.Provider[Listing] = di.ThreadSafeSingleton(Listing, purveyor.registries.provider)
