@@ -11,9 +11,9 @@ from fastapi import APIRouter, FastAPI
 from ... import __version__
 from ...containers import ApplicationContainer
 from ...providers.registry import Role
-from . import problems
+from . import openapi, problems
 from .container import HttpContainer
-from .routes import chat, events, health, providers
+from .routes import chat, data_sources, events, health, operations, providers, types
 from .stopping import Stopping
 
 __all__ = ["create_app"]
@@ -58,6 +58,9 @@ def create_app(
         summary="Backing services by name.",
         lifespan=lifespan,
         root_path=served.settings().http.root_path,
+        generate_unique_id_function=openapi.operation_id,
+        docs_url=None,  # these pages load scripts from foreign hosts
+        redoc_url=None,
     )
     app.state.container = served
     app.state.parts = parts
@@ -65,9 +68,15 @@ def create_app(
     app.state.stopping = stopping
     problems.install(app)
     api = APIRouter(prefix="/api/v1")
-    for one in (providers.router, events.router):
+    for one in (
+        providers.router,
+        data_sources.router,
+        types.router,
+        operations.router,
+        events.router,
+    ):
         api.include_router(one)
-    app.include_router(api)
-    app.include_router(health.router)
-    app.include_router(chat.router)
+    for one in (api, health.router, chat.router):
+        app.include_router(one)
+    openapi.install(app)
     return app

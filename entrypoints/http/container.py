@@ -10,6 +10,7 @@ from dependency_injector import providers as di
 from ...providers.catalogue import AuditLog, Tokens
 from ...services.chat import ModelList
 from .event_log import EventLog
+from .listing import Listing
 
 __all__ = ["HttpContainer"]
 
@@ -32,3 +33,4 @@ class HttpContainer(containers.DeclarativeContainer):
         EventLog, purveyor.events, size=settings.event_history
     )
     models: di.Provider[ModelList] = di.ThreadSafeSingleton(ModelList, purveyor)
+    listing: di.Provider[Listing] = di.ThreadSafeSingleton(Listing, purveyor.registries.provider)
