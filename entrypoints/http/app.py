@@ -11,7 +11,7 @@ from fastapi import APIRouter, FastAPI
 from ... import __version__
 from ...containers import ApplicationContainer
 from ...providers.registry import Role
-from . import openapi, problems
+from . import dashboard, openapi, problems
 from .container import HttpContainer
 from .routes import chat, data_sources, events, health, operations, providers, types
 from .stopping import Stopping
@@ -79,4 +79,6 @@ def create_app(
     for one in (api, health.router, chat.router):
         app.include_router(one)
     openapi.install(app)
+    if served.settings().http.dashboard:
+        dashboard.install(app)
     return app

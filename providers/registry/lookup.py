@@ -146,6 +146,10 @@ class Lookup(Generic[ProviderT]):
         """Return what every registration takes (priority and the like), as it is of one."""
         return self._find(name).settings
 
+    def holders(self, name: str) -> list[str]:
+        """Name all who use a provider now: leases, calls in flight, instances of callers."""
+        return self._find(name).holders()
+
     def find_by_capability(self, *capabilities: str) -> Sequence[str]:
         """Return the names of the providers that have all ``capabilities``: best priority first."""
         wanted = capability_set(capabilities)
