@@ -17,6 +17,7 @@ from typing import Any, cast
 
 from ...providers.registry.errors import RegistryError
 from ...providers.registry.events import Event, Events, event_classes
+from ...providers.registry.metadata import HealthResult, ProviderInfo
 from ...providers.registry.redaction import mask
 
 __all__ = ["Bell", "EventLog", "LoggedEvent"]
@@ -257,10 +258,10 @@ def _data_of(event: Event) -> dict[str, Any]:
     return {name: _plain(getattr(event, name)) for name in _fields(type(event))}
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Any, clean: Callable[[str], str] = mask) -> Any:
     """Return a value as JSON-safe data; an error too, so that nothing keeps its traceback."""
     if isinstance(value, str):
-        return mask(str(value))
+        return clean(str(value))
     if value is None or isinstance(value, (bool, int)):
         return value
     if isinstance(value, float):
@@ -268,14 +269,14 @@ def _plain(value: Any) -> Any:
     if isinstance(value, RegistryError):
         return {"code": value.code, "message": value.message}
     if isinstance(value, BaseException):
-        return {"code": None, "message": mask(f"{type(value).__name__}: {value}")}
+        return {"code": None, "message": clean(f"{type(value).__name__}: {value}")}
+    if isinstance(value, ProviderInfo):  # without secrets as it is
+        return _plain(value.to_dict(), str)
+    if isinstance(value, HealthResult):
+        return _plain(value.to_dict(), clean)
     if isinstance(value, Mapping):
         items = cast("Mapping[Any, Any]", value).items()
-        return {mask(str(key)): _plain(inner) for key, inner in items}
+        return {clean(str(key)): _plain(inner, clean) for key, inner in items}
     if isinstance(value, (list, tuple, set, frozenset)):
-        return [_plain(inner) for inner in cast("list[Any]", value)]
-    if isinstance(value, datetime):
-        return value.isoformat()
-    if hasattr(value, "to_dict"):
-        return _plain(value.to_dict())
-    return mask(str(value))
+        return [_plain(inner, clean) for inner in cast("list[Any]", value)]
+    return clean(str(value))
