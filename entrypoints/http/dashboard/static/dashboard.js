@@ -67,8 +67,8 @@
     timer = 0;
     fetched = Date.now();
     try {
-      const response = await fetch(location.href, { cache: "no-store" });
-      if (response.redirected) { location.reload(); return; }
+      const response = await fetch(location.href, { cache: "no-store", redirect: "manual" });
+      if (response.type === "opaqueredirect") { location.reload(); return; } // to the login
       if (!response.ok && response.status !== 404) return;
       const page = new DOMParser().parseFromString(await response.text(), "text/html");
       const fresh = page.querySelector("main");
