@@ -17,7 +17,7 @@ from .branches import (
 )
 from .errors import Problem, SettingsError
 from .explain import explain
-from .found import FoundProvider, ProvidersFile, read_providers
+from .found import FoundProvider, ProvidersFile, is_required, read_providers
 from .http import HttpSettings
 from .model import Settings, load_settings
 from .telemetry import TelemetrySettings
@@ -42,6 +42,7 @@ __all__ = [
     "SettingsError",
     "TelemetrySettings",
     "explain",
+    "is_required",
     "load_settings",
     "read_providers",
 ]

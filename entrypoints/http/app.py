@@ -11,10 +11,11 @@ from fastapi import APIRouter, FastAPI
 from ... import __version__
 from ...containers import ApplicationContainer
 from ...providers.registry import Role
-from . import problems
+from . import dashboard, openapi, problems
 from .container import HttpContainer
 from .requests import ObservedRequests
-from .routes import metrics, providers
+from .routes import chat, data_sources, events, health, metrics, operations, providers, types
+from .stopping import Stopping
 
 __all__ = ["create_app"]
 
@@ -38,11 +39,19 @@ def create_app(
             nothing.
     """
     served: Any = container or ApplicationContainer()
+    stopping = Stopping()
+    parts = HttpContainer(purveyor=served)
+    parts.events()  # what comes up from now on is told
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
-        async with served.lifespan():
-            yield
+        stopping.clear()
+        with parts.events().listening():
+            async with served.lifespan():
+                try:
+                    yield
+                finally:
+                    stopping.set()
 
     app = FastAPI(
         title="Purveyor",
@@ -50,16 +59,29 @@ def create_app(
         summary="Backing services by name.",
         lifespan=lifespan,
         root_path=served.settings().http.root_path,
+        generate_unique_id_function=openapi.operation_id,
+        docs_url=None,  # these pages load scripts from foreign hosts
+        redoc_url=None,
     )
     app.state.container = served
-    app.state.parts = HttpContainer(purveyor=served)
+    app.state.parts = parts
     app.state.anonymous = anonymous
+    app.state.stopping = stopping
     problems.install(app)
     api = APIRouter(prefix="/api/v1")
-    for one in (providers.router,):
+    for one in (
+        providers.router,
+        data_sources.router,
+        types.router,
+        operations.router,
+        events.router,
+    ):
         api.include_router(one)
-    app.include_router(api)
-    app.include_router(metrics.router)
+    for one in (api, health.router, chat.router, metrics.router):
+        app.include_router(one)
+    openapi.install(app)
+    if served.settings().http.dashboard:
+        dashboard.install(app)
     if (telemetry := served.telemetry()) is not None:
         app.add_middleware(ObservedRequests, telemetry=telemetry)
     return app

@@ -8,11 +8,12 @@ from typing import Annotated, Any
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
+from ...providers.catalogue import TokenRefusedError
 from ...providers.registry import Role
-from .parts import Parts
+from .parts import Parts, parts_of
 from .problems import Problem
 
-__all__ = ["COOKIE", "Admin", "Caller", "MaybeCaller", "Operator", "Reader"]
+__all__ = ["COOKIE", "Admin", "Caller", "MaybeCaller", "Operator", "Reader", "still_may"]
 
 COOKIE = "purveyor_token"
 """Where a browser keeps the token that was given to the dashboard."""
@@ -84,3 +85,17 @@ def _needs(role: Role) -> Any:
 Reader = Annotated[Caller, _needs(Role.READER)]
 Operator = Annotated[Caller, _needs(Role.OPERATOR)]
 Admin = Annotated[Caller, _needs(Role.ADMIN)]
+
+
+async def still_may(request: Request, role: Role) -> bool:
+    """
+    Tell whether who sent a request may do what a role may, now: his token may be gone meanwhile.
+
+    Raises:
+        CatalogueUnavailableError: The database of the tokens cannot be reached.
+    """
+    try:
+        caller = await _maybe_caller(request, parts_of(request), await _bearer(request))
+    except TokenRefusedError:
+        return False
+    return caller is not None and caller.may(role)

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Header
 from fastapi.responses import Response
 
 from ..identity import Reader
+from ..openapi import answers
 from ..parts import Container
 from ..problems import Problem
 
@@ -27,8 +28,8 @@ router = APIRouter(tags=["health"])
                 "application/openmetrics-text": {"schema": {"type": "string"}},
             },
         },
-        404: {"description": "Telemetry is off."},
-    },
+    }
+    | answers(404),
 )
 def metrics(_: Reader, container: Container, accept: Annotated[str, Header()] = "") -> Response:
     """Return what was measured: operations, requests, events, and how the providers are."""
