@@ -44,6 +44,7 @@ from .sources import (
     under_options,
     variable,
 )
+from .telemetry import TelemetrySettings
 
 __all__ = ["Settings", "load_settings"]
 
@@ -125,6 +126,9 @@ class Settings(BaseSettings):
     )
     chat: ChatSettings = Field(
         default_factory=ChatSettings, description="Asking models about data."
+    )
+    telemetry: TelemetrySettings = Field(
+        default_factory=TelemetrySettings, description="Traces and metrics of operations."
     )
     home: RequiredPath = Field(
         default=Path(".purveyor"),
