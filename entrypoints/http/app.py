@@ -12,10 +12,10 @@ from starlette.types import ASGIApp
 from ... import __version__
 from ...containers import ApplicationContainer
 from ...providers.registry import Role
-from . import problems
+from . import openapi, problems
 from .container import HttpContainer
 from .limits import BodyLimit, RateLimit
-from .routes import events, health, providers
+from .routes import data_sources, events, health, operations, providers, types
 from .security import OriginCheck, SecurityHeaders, cors
 from .stopping import Stopping
 
@@ -69,6 +69,9 @@ def create_app(
         summary="Backing services by name.",
         lifespan=lifespan,
         root_path=http.root_path,
+        generate_unique_id_function=openapi.operation_id,
+        docs_url=None,  # these pages load scripts from foreign hosts
+        redoc_url=None,
     )
     app.state.container = served
     app.state.parts = parts
@@ -81,8 +84,10 @@ def create_app(
     if http.cors_origins:
         app.add_middleware(cors, origins=http.cors_origins)
     api = APIRouter(prefix="/api/v1")
-    for one in (providers.router, events.router):
-        api.include_router(one)
+    routes = (providers, data_sources, types, operations, events)
+    for one in routes:
+        api.include_router(one.router)
     app.include_router(api)
     app.include_router(health.router)
+    openapi.install(app)
     return app

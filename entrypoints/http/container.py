@@ -9,6 +9,7 @@ from dependency_injector import providers as di
 
 from ...providers.catalogue import AuditLog, Tokens
 from .event_log import EventLog
+from .listing import Listing
 from .rates import Refusals
 
 __all__ = ["HttpContainer"]
@@ -32,3 +33,4 @@ class HttpContainer(containers.DeclarativeContainer):
         EventLog, purveyor.events, size=settings.event_history
     )
     refusals: di.Provider[Refusals] = di.ThreadSafeSingleton(Refusals)
+    listing: di.Provider[Listing] = di.ThreadSafeSingleton(Listing, purveyor.registries.provider)

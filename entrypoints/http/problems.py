@@ -13,11 +13,12 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
-from ...providers.catalogue import ConflictError, TokenRefusedError
+from ...providers.catalogue import CatalogueUnavailableError, ConflictError, TokenRefusedError
 from ...providers.registry import errors
 from ...providers.registry.errors import RegistryError
 from ...providers.registry.redaction import mask, mask_within
 from ...providers.web.errors import RateLimitedError
+from ..plain import plain
 
 __all__ = ["Problem", "as_response", "install", "status_of"]
 
@@ -27,6 +28,7 @@ _STATUS: dict[type[BaseException], int] = {
     TokenRefusedError: 401,
     errors.PermissionDeniedError: 403,
     ConflictError: 412,
+    CatalogueUnavailableError: 503,
     errors.AlreadyExistsError: 409,
     errors.InUseError: 409,
     errors.InvalidStateError: 409,
@@ -77,7 +79,7 @@ class Problem(Exception):  # noqa: N818 - RFC 9457's own word
         self.code = code
         self.detail = mask(detail)
         self.headers = dict(headers or {})
-        self.extra: dict[str, Any] = mask_within(extra)
+        self.extra: dict[str, Any] = mask_within(plain(extra))
 
     @classmethod
     def of(cls, error: RegistryError) -> Problem:
@@ -103,7 +105,7 @@ class Problem(Exception):  # noqa: N818 - RFC 9457's own word
             "type": f"urn:purveyor:problem:{self.code.lower().replace('_', '-')}",
             "title": HTTPStatus(self.status).phrase,
             "status": self.status,
-            "detail": self.detail,
+            "detail": plain(self.detail),
             "code": self.code,
             **self.extra,
         }
@@ -113,6 +115,12 @@ def status_of(error: RegistryError) -> int:
     """Return the HTTP status for an error: that of the nearest class that has one."""
     if error.code == "UNAUTHENTICATED":
         return 401
+    if isinstance(error, errors.ProviderError):
+        if isinstance(error, PermissionError):  # the backend refuses us, not we the caller
+            return 502
+        if not error.is_backend_failure:  # the caller's mistake: told by what Python calls it
+            own = (cls for cls in type(error).__mro__ if cls is not errors.ProviderError)
+            return next((_STATUS[cls] for cls in own if cls in _STATUS), 502)
     return next((_STATUS[cls] for cls in type(error).__mro__ if cls in _STATUS), 500)
 
 
@@ -156,8 +164,8 @@ def install(app: FastAPI) -> None:
 
 def _invalid(error: RequestValidationError) -> Problem:
     faults = [
-        {"at": ".".join(str(part) for part in one["loc"]), "reason": one["msg"]}
-        for one in error.errors()
+        {"at": ".".join(str(part)[:100] for part in one["loc"]), "reason": one["msg"]}
+        for one in error.errors()[:100]
     ]  # without what was given: it may be a secret
     told = "; ".join(f"{one['at']}: {one['reason']}" for one in faults)
     return Problem(422, "INVALID_REQUEST", f"The request has faults: {told}.", faults=faults)

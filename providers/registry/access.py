@@ -36,9 +36,9 @@ _ROLE_OF: dict[str, Role] = {
     **dict.fromkeys(
         (
             "create", "dangling", "dispose", "get", "initialize", "initialize_all", "lease",
-            "load", "providers", "reload", "require", "restart", "start", "start_all",
-            "start_health_monitoring", "start_health_monitoring_all", "stop", "stop_all",
-            "stop_health_monitoring", "stop_health_monitoring_all",
+            "load", "providers", "reload", "require", "reset_breaker", "restart", "start",
+            "start_all", "start_health_monitoring", "start_health_monitoring_all", "stop",
+            "stop_all", "stop_health_monitoring", "stop_health_monitoring_all",
         ),
         Role.OPERATOR,
     ),
@@ -47,7 +47,7 @@ _ROLE_OF: dict[str, Role] = {
             "add_init_hook", "config", "declare", "declare_default", "declared", "dispose_all",
             "get_default_config", "graceful_shutdown", "register",
             "register_instance", "register_nowait", "run_init_hooks", "set_default", "settings",
-            "unregister", "validate", "withdraw",
+            "try_out", "unregister", "validate", "withdraw",
         ),
         Role.ADMIN,
     ),
@@ -55,9 +55,9 @@ _ROLE_OF: dict[str, Role] = {
 
 _NAMED = {
     "config", "create", "dispose", "get", "get_provider_health", "has", "health", "info",
-    "initialize", "is_registered", "lease", "reload", "require", "restart", "serves",
-    "set_default", "settings", "start", "start_health_monitoring", "stop", "stop_health_monitoring",
-    "unregister",
+    "initialize", "is_registered", "lease", "reload", "require", "reset_breaker", "restart",
+    "serves", "set_default", "settings", "start", "start_health_monitoring", "stop",
+    "stop_health_monitoring", "unregister",
 }  # fmt: skip
 """Calls about one provider, which a view for a pipeline allows for the pipeline's own only."""
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from ...settings import ProviderSettings
 from .errors import NotFoundError, RegistryError, nearest_first
-from .metadata import ProviderInfo, capability_set
+from .metadata import ProviderInfo, Status, capability_set
 from .registration import Declaration, Registration
 from .report import LoadReport, LoadRow, Outcome
 from .types import Family, ProviderTypes
@@ -48,6 +48,7 @@ class Lookup(Generic[ProviderT]):
         self._declared = dict(declared)
         self._default = default
         self._implied: tuple[int, str] | None = None
+        self._sorted: tuple[int, tuple[str, ...]] | None = None
         self._version: int = 0
         """Counts the changes, so that what is derived from the names can be kept."""
 
@@ -92,9 +93,14 @@ class Lookup(Generic[ProviderT]):
 
     def names(self, *, pipeline: str | None = None) -> Sequence[str]:
         """Return the names of all providers, or of those a pipeline may use, A to Z."""
-        names = set(self._registrations.copy())
-        names.update(name for name in list(self._declared) if self._is_declared(name))
-        return sorted(name for name in names if pipeline is None or self.serves(name, pipeline))
+        version, known = self._version, self._sorted
+        if known is None or known[0] != version:
+            names = set(self._registrations.copy())
+            names.update(name for name in list(self._declared) if self._is_declared(name))
+            self._sorted = known = (version, tuple(sorted(names)))
+        if pipeline is None:
+            return list(known[1])
+        return [name for name in known[1] if self.serves(name, pipeline)]
 
     def providers(self) -> dict[str, ProviderT]:
         """Return all providers by name; those whose settings have faults are left out."""
@@ -110,14 +116,27 @@ class Lookup(Generic[ProviderT]):
             for name, registration in sorted(self._registrations.copy().items())
         ]
 
-    def info(self, name: str) -> ProviderInfo:
+    def info(self, name: str, *, faulty: bool = False) -> ProviderInfo:
         """
         Return what is known of one provider.
 
+        Args:
+            name: The provider.
+            faulty: Do not raise for one whose settings have faults: its status is ``error``, and
+                ``last_error`` tells them.
+
         Raises:
             NotFoundError: There is none of that name.
+            RegistryError: Its settings have faults.
         """
-        return self._find(name).info(is_default=name == self._default_or_none())
+        is_default = name == self._default_or_none()
+        try:
+            return self._find(name).info(is_default=is_default)
+        except RegistryError as error:
+            declaration = self._declared.get(name)
+            if not faulty or declaration is None or not self._is_declared(name):
+                raise
+            return _faulty(self.family.name, name, declaration, error, is_default=is_default)
 
     def config(self, name: str) -> BaseModel | None:
         """Return a provider's settings, secrets typed and so masked; None for a plain object."""
@@ -285,3 +304,30 @@ class Lookup(Generic[ProviderT]):
             return f"No provider type of the family {self.family.name} is installed."
         variable = f"PURVEYOR_{self.family.name}__PROVIDERS__{name}__TYPE".upper()
         return f"To add it, set {variable} to a type: {types}."
+
+
+def _faulty(
+    family: str, name: str, declaration: Declaration, error: RegistryError, *, is_default: bool
+) -> ProviderInfo:
+    settings = declaration.settings
+    return ProviderInfo(
+        name=name,
+        family=family,
+        type=settings.type or name,
+        display_name=name,
+        version="",
+        description="",
+        capabilities=frozenset(),
+        status=Status.ERROR,
+        source=declaration.source,
+        origin=declaration.origin,
+        registered_at=None,
+        is_default=is_default,
+        instance_count=0,
+        lease_count=0,
+        priority=settings.priority,
+        required=settings.required,
+        pipelines=tuple(settings.pipelines),
+        metadata=settings.metadata,
+        last_error=error.message,
+    )

@@ -198,6 +198,7 @@ class Registration:
             last_error=self.guard.last_error if self.guard else None,
             health=self.health.status if self.health else HealthStatus.UNKNOWN,
             last_health_check=last.checked_at if last else None,
+            breaker=self.guard.breaker.state if self.guard else None,
         )
 
 
