@@ -20,6 +20,7 @@ from .explain import explain
 from .found import FoundProvider, ProvidersFile, is_required, read_providers
 from .http import HttpSettings
 from .model import Settings, load_settings
+from .telemetry import TelemetrySettings
 
 __all__ = [
     "AISettings",
@@ -39,6 +40,7 @@ __all__ = [
     "RegistrySettings",
     "Settings",
     "SettingsError",
+    "TelemetrySettings",
     "explain",
     "is_required",
     "load_settings",

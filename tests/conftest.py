@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -22,6 +23,10 @@ from purveyor.testing.servers import (
     SeaweedFS,
     ServerUnavailableError,
 )
+
+# Some hundred processes start Python here: none compiles every library once more.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 _FOREIGN = ("PURVEYOR_", "ANTHROPIC_", "AWS_", "AZURE_", "FORVO_", "OPENAI_", "RUNWARE_")
 

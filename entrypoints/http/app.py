@@ -15,7 +15,17 @@ from ...providers.registry import Role
 from . import dashboard, openapi, problems
 from .container import HttpContainer
 from .limits import BodyLimit, RateLimit
-from .routes import data_sources, events, health, operations, providers, types
+from .requests import ObservedRequests
+from .routes import (
+    chat,
+    data_sources,
+    events,
+    health,
+    metrics,
+    operations,
+    providers,
+    types,
+)
 from .security import OriginCheck, SecurityHeaders, cors
 from .stopping import Stopping
 
@@ -84,12 +94,13 @@ def create_app(
     if http.cors_origins:
         app.add_middleware(cors, origins=http.cors_origins)
     api = APIRouter(prefix="/api/v1")
-    routes = (providers, data_sources, types, operations, events)
-    for one in routes:
+    for one in (providers, data_sources, types, operations, events):
         api.include_router(one.router)
-    app.include_router(api)
-    app.include_router(health.router)
+    for router in (api, health.router, chat.router, metrics.router):
+        app.include_router(router)
     if http.dashboard:
         dashboard.install(app)
     openapi.install(app)
+    if (telemetry := served.telemetry()) is not None:
+        app.add_middleware(ObservedRequests, telemetry=telemetry)
     return app

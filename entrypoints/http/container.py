@@ -8,6 +8,7 @@ from dependency_injector import containers
 from dependency_injector import providers as di
 
 from ...providers.catalogue import AuditLog, Tokens
+from ...services.chat import ModelList
 from .event_log import EventLog
 from .listing import Listing
 from .rates import Refusals
@@ -34,3 +35,4 @@ class HttpContainer(containers.DeclarativeContainer):
     )
     refusals: di.Provider[Refusals] = di.ThreadSafeSingleton(Refusals)
     listing: di.Provider[Listing] = di.ThreadSafeSingleton(Listing, purveyor.registries.provider)
+    models: di.Provider[ModelList] = di.ThreadSafeSingleton(ModelList, purveyor)

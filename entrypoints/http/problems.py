@@ -19,6 +19,7 @@ from ...providers.registry.errors import RegistryError
 from ...providers.registry.redaction import mask, mask_within
 from ...providers.web.errors import RateLimitedError
 from ..plain import plain
+from .chat import errors as openai
 
 __all__ = ["Problem", "as_response", "install", "status_of"]
 
@@ -124,8 +125,10 @@ def status_of(error: RegistryError) -> int:
     return next((_STATUS[cls] for cls in type(error).__mro__ if cls in _STATUS), 500)
 
 
-def as_response(problem: Problem) -> Response:
-    """Return the answer that tells a problem."""
+def as_response(problem: Problem, scope: Mapping[str, Any] | None = None) -> Response:
+    """Return the answer that tells a problem, in the shape of the route of the request's scope."""
+    if scope is not None and openai.is_below_v1(scope):
+        return openai.as_answer(problem)
     return JSONResponse(
         problem.to_dict(),
         problem.status,
@@ -137,22 +140,23 @@ def as_response(problem: Problem) -> Response:
 def install(app: FastAPI) -> None:
     """Answer every error of an application with a problem."""
 
-    def of_problem(_: Request, error: Exception) -> Response:
-        return as_response(cast(Problem, error))
+    def of_problem(request: Request, error: Exception) -> Response:
+        return as_response(cast(Problem, error), request.scope)
 
-    def of_registry(_: Request, error: Exception) -> Response:
-        return as_response(Problem.of(cast(RegistryError, error)))
+    def of_registry(request: Request, error: Exception) -> Response:
+        return as_response(Problem.of(cast(RegistryError, error)), request.scope)
 
-    def of_validation(_: Request, error: Exception) -> Response:
-        return as_response(_invalid(cast(RequestValidationError, error)))
+    def of_validation(request: Request, error: Exception) -> Response:
+        return as_response(_invalid(cast(RequestValidationError, error)), request.scope)
 
-    def of_http(_: Request, error: Exception) -> Response:
-        return as_response(_http(cast(HTTPException, error)))
+    def of_http(request: Request, error: Exception) -> Response:
+        return as_response(_http(cast(HTTPException, error)), request.scope)
 
     def of_defect(request: Request, error: Exception) -> Response:
         logger.error("%s %s failed", request.method, request.url.path, exc_info=error)
         return as_response(
-            Problem(500, "INTERNAL_ERROR", "A defect of the service; its log has the details.")
+            Problem(500, "INTERNAL_ERROR", "A defect of the service; its log has the details."),
+            request.scope,
         )
 
     app.add_exception_handler(Problem, of_problem)

@@ -127,6 +127,7 @@ class TestAsk:
             "usage": {"input_tokens": 2, "output_tokens": 2, "cached_tokens": 0, "cost": None},
             "tool_calls": [],
             "id": "",
+            "data_sources": [],
         }
 
     def test_a_schema_makes_the_answer_data(self, cli: Run, folder: Path) -> None:
