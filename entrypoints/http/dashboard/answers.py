@@ -82,12 +82,13 @@ def page(
         status: The HTTP status.
         values: What the template names.
     """
-    kind, _, message = unquote(request.cookies.get(_MESSAGE, "")).partition(":")
+    seen = request.headers.get("sec-fetch-dest", "document") == "document"  # not by the script
+    told = request.cookies.get(_MESSAGE, "") if seen else ""
+    kind, _, message = unquote(told).partition(":")
     now = datetime.now(UTC)
     html = _templates.get_template(template).render(
         base=base_of(request),
         caller=caller,
-        here=request.url.path,
         message=message,
         message_kind="bad" if kind == "bad" else "good",
         now=now,
@@ -150,7 +151,8 @@ class PageRoute(APIRoute):
 
 
 def _to_login(request: Request) -> Response:
-    here = request.url.path.removeprefix(request.scope.get("root_path", ""))
+    scope = request.scope
+    here = quote(scope["path"].removeprefix(scope.get("root_path", "")))
     if request.url.query:
         here = f"{here}?{request.url.query}"
     asked = f"?next={quote(here, safe='/')}" if request.method == "GET" and here != "/" else ""

@@ -2,9 +2,10 @@
 "use strict";
 
 (() => {
-  const main = document.querySelector("main[data-live]");
+  const main = document.querySelector("main");
   const connection = document.getElementById("connection");
-  const base = document.body.dataset.base;
+  const stream = `${document.body.dataset.base}/api/v1/events/stream`;
+  const events = main.dataset.events.split(" ");
   const PAUSE = 1000; // ms between two fetches at least
   const IDLE = 15000; // ms after which to fetch although nothing happened: latencies, leases
   let [source, timer, fetched] = [null, 0, Date.now()];
@@ -27,10 +28,7 @@
 
   const put = (element, text) => { if (element.textContent !== text) element.textContent = text; };
 
-  const say = (text, kind) => {
-    put(connection, text);
-    connection.className = kind;
-  };
+  const say = (text, kind) => { put(connection, text); connection.className = kind; };
 
   const tick = () => {
     const now = Date.now() / 1000 - skew;
@@ -80,18 +78,17 @@
 
   const listen = () => {
     if (source || !seen()) return;
-    source = new EventSource(`${base}/api/v1/events/stream`);
+    source = new EventSource(stream);
     source.onopen = () => { if (connection.className === "lost") soon(); say("live", "live"); };
     source.onerror = () => {
       say("connection lost, retrying", "lost");
       if (source.readyState === EventSource.CLOSED) { hush(); setTimeout(listen, 5000); }
     };
-    for (const name of main.dataset.events.split(" ")) source.addEventListener(name, soon);
+    for (const name of events) source.addEventListener(name, soon);
   };
 
   const hush = () => { source?.close(); source = null; };
 
-  if (!main) return;
   skew = Date.now() / 1000 - main.dataset.live;
   setInterval(tick, 1000);
   setInterval(() => { if (Date.now() - fetched >= IDLE) soon(); }, 1000);

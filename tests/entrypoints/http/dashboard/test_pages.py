@@ -188,6 +188,14 @@ class TestActions:
         again = await client.get("/providers/storage/scans")
         assert "was asked" not in again.text
 
+    async def test_the_script_that_fetches_a_page_leaves_the_message_to_people(
+        self, client: httpx2.AsyncClient
+    ) -> None:
+        await client.post("/actions/test/storage/scratch")
+        fetched = await client.get("/", headers={"Sec-Fetch-Dest": "empty"})
+        assert "scratch was asked" not in fetched.text
+        assert "scratch was asked" in (await client.get("/")).text
+
     async def test_what_fails_is_told_and_escaped(
         self, client: httpx2.AsyncClient, backends: dict[str, demo.Backend]
     ) -> None:
@@ -442,6 +450,21 @@ class TestWhereItIs:
         links = [link for link in LINK.findall(page.text) if not link.startswith("#")]
         assert links
         assert all(link.startswith("/ops/") for link in links)
+
+    async def test_a_login_leads_back_to_names_with_any_characters(
+        self, container: ApplicationContainer, browse: Browse
+    ) -> None:
+        app = create_app(container)
+        token = await token_of(app, Role.READER)
+        path = f"/providers/storage/{quote('a?b#c/d é', safe='')}"
+        async with browse(app) as it:
+            asked = await it.get(path)
+            form = await it.get(asked.headers["location"])
+            after = html.unescape(form.text.partition('name="next" value="')[2].partition('"')[0])
+            back = await it.post("/login", data={"token": token, "next": after})
+            there = await it.get(back.headers["location"])
+        assert there.status_code == 404
+        assert "Provider not found: a?b#c/d é." in there.text
 
     async def test_without_a_dashboard_there_are_no_pages(self, home: Path, browse: Browse) -> None:
         container = demo.container({}, http={"dashboard": False})
