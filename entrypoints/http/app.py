@@ -15,6 +15,7 @@ from ...providers.registry import Role
 from . import dashboard, openapi, problems
 from .container import HttpContainer
 from .limits import BodyLimit, RateLimit
+from .rates import Rates
 from .requests import ObservedRequests
 from .routes import (
     chat,
@@ -90,7 +91,8 @@ def create_app(
     problems.install(app)
     app.add_middleware(BodyLimit, size=http.max_body, timeout=http.body_timeout)
     app.add_middleware(OriginCheck, origins=http.cors_origins)
-    app.add_middleware(RateLimit, tokens=parts.tokens, per_second=http.rate_limit)
+    rates = Rates(http.rate_limit, http.rate_limit)
+    app.add_middleware(RateLimit, tokens=parts.tokens, rates=rates)
     if http.cors_origins:
         app.add_middleware(cors, origins=http.cors_origins)
     api = APIRouter(prefix="/api/v1")
