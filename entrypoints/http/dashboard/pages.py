@@ -15,7 +15,7 @@ from ..parts import Container, Parts, registry_of
 from ..problems import Problem
 from .answers import PageRoute, form_of, page, redirect
 from .overview import PAGE, Filter, families, look, look_at, sentence
-from .text import latency, segment
+from .text import latency
 
 __all__ = ["router"]
 
@@ -114,11 +114,15 @@ async def test(
     request: Request, family: str, name: str, container: Container, parts: Parts, caller: Operator
 ) -> Response:
     """Ask a provider now how it is."""
-    result = await Actions(container, parts, caller).test(family, name)
+    one = look_at(container, family, name)
+    try:
+        result = await Actions(container, parts, caller).test(family, name)
+    except RegistryError as error:
+        return redirect(request, f"/providers/{one.path}", error.message, bad=True)
     said = f"{name} was asked and is {result.status.value}, after {latency(result.latency)}"
     said = f"{said}: {result.message}" if result.message else f"{said}."
     bad = result.status is HealthStatus.UNHEALTHY
-    return redirect(request, f"/providers/{segment(family)}/{segment(name)}", said, bad=bad)
+    return redirect(request, f"/providers/{one.path}", said, bad=bad)
 
 
 @router.post("/actions/restart/{family}/{name:path}")

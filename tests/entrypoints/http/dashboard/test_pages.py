@@ -227,12 +227,14 @@ class TestActions:
         )
         assert "anonymous restart storage/partner ok" in text_of(await client.get("/audit"))
 
-    async def test_a_restart_that_fails_comes_back_with_the_reason(
-        self, client: httpx2.AsyncClient, container: ApplicationContainer
+    @pytest.mark.parametrize("action", ["test", "restart"])
+    async def test_what_cannot_be_done_comes_back_with_the_reason(
+        self, client: httpx2.AsyncClient, action: str
     ) -> None:
-        page = await client.post("/actions/restart/storage/exports", follow_redirects=True)
+        page = await client.post(f"/actions/{action}/storage/exports", follow_redirects=True)
         assert page.status_code == 200
-        assert 'class="message bad" role="alert"' in page.text
+        message = page.text.partition('class="message bad" role="alert"')[2].partition("</p>")[0]
+        assert "did you mean &#39;bucket&#39;?" in message
 
     async def test_unregistering_is_asked_before_it_is_done(
         self, client: httpx2.AsyncClient, container: ApplicationContainer
