@@ -71,24 +71,20 @@ class TestOverview:
         breaker.force_open()
         assert "Not ready: warehouse is required." in text_of(await client.get("/"))
 
-    @pytest.mark.parametrize(
-        ("query", "names"),
-        [
-            ("family=ai", ["careful", "fallback", "fast"]),
-            ("q=SFTP", ["partner"]),
-            ("q=within+10", ["partner", "forvo"]),
-            ("problems=1", ["exports", "partner", "forvo", "scans"]),
-            ("problems=1&family=audio", ["forvo"]),
-            ("q=nothing+like+that", []),
-            ("page=7&family=ai", ["careful", "fallback", "fast"]),
-            ("page=x&family=ai", ["careful", "fallback", "fast"]),
-        ],
-    )
-    async def test_it_is_filtered_by_plain_parameters(
-        self, client: httpx2.AsyncClient, query: str, names: list[str]
-    ) -> None:
-        answer = await client.get(f"/?{query}")
-        assert re.findall(r'<tr id="row-[a-z_]+/([a-z]+)"', answer.text) == names
+    async def test_it_is_filtered_by_plain_parameters(self, client: httpx2.AsyncClient) -> None:
+        wanted = {
+            "family=ai": ["careful", "fallback", "fast"],
+            "q=SFTP": ["partner"],
+            "q=within+10": ["partner", "forvo"],
+            "problems=1": ["exports", "partner", "forvo", "scans"],
+            "problems=1&family=audio": ["forvo"],
+            "q=nothing+like+that": [],
+            "page=7&family=ai": ["careful", "fallback", "fast"],
+            "page=x&family=ai": ["careful", "fallback", "fast"],
+        }
+        for query, names in wanted.items():
+            answer = await client.get(f"/?{query}")
+            assert re.findall(r'<tr id="row-[a-z_]+/([a-z]+)"', answer.text) == names, query
 
     async def test_a_thousand_providers_come_on_pages_that_stay_small(
         self, home: Path, browse: Browse
@@ -345,16 +341,16 @@ class TestSession:
             answer = await it.post("/login", data={"token": token})
         assert all("; Secure" in one for one in answer.headers.get_list("set-cookie"))
 
-    @pytest.mark.parametrize("token", ["", "nonsense", "pvy_00000000_x", "\x00", "é"])
     async def test_a_wrong_token_is_told(
-        self, container: ApplicationContainer, browse: Browse, token: str
+        self, container: ApplicationContainer, browse: Browse
     ) -> None:
         async with browse(create_app(container)) as it:
-            answer = await it.post("/login", data={"token": token, "next": "/events"})
-        assert answer.status_code == 401
-        assert "The token is unknown." in answer.text
-        assert 'name="next" value="/events"' in answer.text
-        assert "set-cookie" not in answer.headers
+            for token in ("", "nonsense", "pvy_00000000_x", "\x00", "é"):
+                answer = await it.post("/login", data={"token": token, "next": "/events"})
+                assert answer.status_code == 401, token
+                assert "The token is unknown." in answer.text
+                assert 'name="next" value="/events"' in answer.text
+                assert "set-cookie" not in answer.headers
 
     async def test_a_token_that_has_expired_or_was_revoked_leads_to_the_login(
         self, container: ApplicationContainer, browse: Browse
@@ -368,17 +364,15 @@ class TestSession:
                 answer = await it.get("/")
                 assert (answer.status_code, answer.headers["location"]) == (303, "/login")
 
-    @pytest.mark.parametrize(
-        "elsewhere", ["//evil.example", "/\\evil.example", "https://evil.example", "evil", ""]
-    )
     async def test_a_login_leads_nowhere_else(
-        self, container: ApplicationContainer, browse: Browse, elsewhere: str
+        self, container: ApplicationContainer, browse: Browse
     ) -> None:
         app = create_app(container)
         token = await token_of(app, Role.READER)
         async with browse(app) as it:
-            answer = await it.post("/login", data={"token": token, "next": elsewhere})
-        assert answer.headers["location"] == "/"
+            for after in ("//evil.example", "/\\evil.example", "https://evil.example", "evil", ""):
+                answer = await it.post("/login", data={"token": token, "next": after})
+                assert answer.headers["location"] == "/", after
 
 
 class TestUntrustedText:
