@@ -8,8 +8,8 @@ from dependency_injector import containers
 from dependency_injector import providers as di
 
 from ...providers.catalogue import AuditLog, Tokens
-from .rates import Refusals
 from .listing import Listing
+from .rates import Refusals
 
 __all__ = ["HttpContainer"]
 
