@@ -122,8 +122,8 @@ class Lookup(Generic[ProviderT]):
 
         Args:
             name: The provider.
-            faulty: Do not raise for one whose settings have faults: its status is ``error``, and
-                ``last_error`` tells them.
+            faulty: Do not raise for one whose settings have faults (its status is ``error``), nor
+                for one that is disabled (``disposed``): ``last_error`` tells it.
 
         Raises:
             NotFoundError: There is none of that name.
@@ -134,7 +134,7 @@ class Lookup(Generic[ProviderT]):
             return self._find(name).info(is_default=is_default)
         except RegistryError as error:
             declaration = self._declared.get(name)
-            if not faulty or declaration is None or not self._is_declared(name):
+            if not faulty or declaration is None:
                 raise
             return _faulty(self.family.name, name, declaration, error, is_default=is_default)
 
@@ -322,7 +322,7 @@ def _faulty(
         version="",
         description="",
         capabilities=frozenset(),
-        status=Status.ERROR,
+        status=Status.ERROR if settings.enabled else Status.DISPOSED,
         source=declaration.source,
         origin=declaration.origin,
         registered_at=None,
