@@ -420,6 +420,20 @@ async def test_a_shadowed_provider_is_told_as_long_as_it_is(
         assert "PURVEYOR_STORAGE__PROVIDERS__MADE" in shadowed[0]["reason"]
 
 
+async def test_a_change_that_cannot_be_put_in_force_says_why(
+    client: httpx2.AsyncClient, folder: Path
+) -> None:
+    await _put(client, {"type": "sqlite", "path": str(folder / "a.db")})
+    tag = (await client.post(f"{MADE}/start")).headers["etag"]
+    (folder / "file").touch()
+    beyond = {"type": "sqlite", "path": str(folder / "file" / "b.db")}
+    changed = await _put(client, beyond, If_Match=tag)
+    assert changed.status_code == 200
+    assert changed.json()["settings"]["path"] == str(folder / "a.db")
+    assert changed.json()["catalogue"]["settings"]["options"]["path"] == beyond["path"]
+    assert changed.json()["catalogue"]["fault"]["message"]
+
+
 async def test_records_are_read_page_by_page(client: httpx2.AsyncClient) -> None:
     for action in ("start", "stop", "start"):
         await client.post(f"{PROVIDERS}/storage/sqlite/{action}")
