@@ -7,7 +7,13 @@ from typing import Any
 
 from ...containers import ApplicationContainer
 from ...providers.catalogue import Entry
-from ...providers.registry import HealthReport, NotFoundError, ProviderRegistry, RegistryError
+from ...providers.registry import (
+    HealthReport,
+    LoadReport,
+    NotFoundError,
+    ProviderRegistry,
+    RegistryError,
+)
 from ..plain import plain
 from .etags import etag
 
@@ -59,7 +65,7 @@ async def details_of(
         }
         if report
         else None,
-        "catalogue": _kept(entry),
+        "catalogue": _kept(entry, container.discovery().report),
     }
     return Details(shown, entry.version if entry else None)
 
@@ -83,8 +89,12 @@ def _summary(report: HealthReport | None) -> dict[str, Any]:
     }
 
 
-def _kept(entry: Entry | None) -> dict[str, Any] | None:
+def _kept(entry: Entry | None, report: LoadReport) -> dict[str, Any] | None:
     if entry is None:
         return None
     found = entry.to_dict()
+    if found["fault"] is None:  # it can be read; perhaps it could not be put in force
+        failed = (row.error for row in report.failed if row.family == entry.family
+                  and row.name == entry.name and row.error)  # fmt: skip
+        found["fault"] = next((error.to_dict() for error in failed), None)
     return {key: found[key] for key in ("version", "updated_at", "settings", "key_ids", "fault")}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from typing import Any
 
 from ... import __version__
@@ -28,17 +28,22 @@ _DATASTORES = (STORAGE.name, DATA_SOURCES.name)
 
 def pipelines(container: ApplicationContainer) -> list[str]:
     """Return the pipelines that some provider names, A to Z."""
-    return sorted({one for report in _reports(container) for one in report.pipelines} - {"*"})
+    reports = (
+        report
+        for registry in container.registries().values()
+        for report in registry.health_report().providers
+    )
+    return sorted({one for report in reports for one in report.pipelines} - {"*"})
 
 
 def known_group(container: ApplicationContainer, group: str) -> str | None:
     """Return the name of a group as reports know it; None if there is no such group."""
-    if group == REQUIRED or group in pipelines(container):
+    if group == REQUIRED:
         return group
     try:
         return registry_of(container, group).family.name
     except NotFoundError:
-        return None
+        return group if group in pipelines(container) else None
 
 
 def document(
@@ -60,16 +65,17 @@ def document(
     if not discovery.complete:
         reasons.append("Where providers are registered could not be read yet: some may be missing.")
     checks: dict[str, list[dict[str, Any]]] = {}
-    for report in _reports(container, group):
-        key = report.family, report.name
-        registered = registry_of(container, report.family).is_registered(report.name)
-        status, output = _verdict(report, failed.pop(key, None), registered=registered)
-        checks[":".join(key)] = [_check(report, status, output)]
-        if status == FAIL and report.required:
-            reasons.append(f"{report.family}/{report.name} is required: {output}")
-    known = {(one.family, one.name) for one in _reports(container)}
+    registries = container.registries()
+    for family, registry in registries.items():
+        for report in registry.health_report(group=group).providers:
+            name, fault = report.name, failed.get((family, report.name))
+            status, output = _verdict(report, fault, registered=registry.is_registered(name))
+            checks[f"{family}:{name}"] = [_check(report, status, output)]
+            if status == FAIL and report.required:
+                reasons.append(f"{family}/{name} is required: {output}")
     for row in failed.values():
-        if not row.name or (row.family, row.name) in known or not _concerns(row, group, container):
+        there = row.family in registries and registries[row.family].has(row.name)
+        if not row.name or there or not _concerns(row, group, registries):
             continue
         checks[f"{row.family}:{row.name}"] = [_unknown(row)]
         if row.required:
@@ -89,11 +95,6 @@ def document(
     if reasons:
         told["output"] = mask("; ".join(reasons))
     return told
-
-
-def _reports(container: ApplicationContainer, group: str | None = None) -> Iterable[HealthReport]:
-    for registry in container.registries().values():
-        yield from registry.health_report(group=group).providers
 
 
 def _verdict(report: HealthReport, fault: LoadRow | None, *, registered: bool) -> tuple[str, str]:
@@ -151,8 +152,8 @@ def _component(
     return check | {"output": mask(output)} if output else check
 
 
-def _concerns(row: LoadRow, group: str | None, container: ApplicationContainer) -> bool:
+def _concerns(row: LoadRow, group: str | None, families: Collection[str]) -> bool:
     """Tell whether a provider of which nothing can be read is of a group, or may be."""
     if group == REQUIRED:
         return row.required
-    return group is None or group not in container.registries() or group == row.family
+    return group is None or group not in families or group == row.family

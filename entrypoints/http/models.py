@@ -172,7 +172,9 @@ class CatalogueEntry(BaseModel):
     updated_at: datetime
     settings: dict[str, Any]
     key_ids: list[str] = Field(description="The keys its secrets are encrypted with.")
-    fault: dict[str, Any] | None = Field(description="Why the entry cannot be read here.")
+    fault: dict[str, Any] | None = Field(
+        description="Why the entry cannot be read here, or its last change not put in force."
+    )
 
 
 class ProviderDetails(ProviderRow):

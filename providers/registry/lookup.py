@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import logging
 from collections.abc import Mapping, Sequence
 from typing import Generic, TypeVar
@@ -122,8 +123,8 @@ class Lookup(Generic[ProviderT]):
 
         Args:
             name: The provider.
-            faulty: Do not raise for one whose settings have faults: its status is ``error``, and
-                ``last_error`` tells them.
+            faulty: Do not raise for one whose settings have faults (its status is ``error``), nor
+                for one that is disabled (``disposed``): ``last_error`` tells it.
 
         Raises:
             NotFoundError: There is none of that name.
@@ -134,7 +135,7 @@ class Lookup(Generic[ProviderT]):
             return self._find(name).info(is_default=is_default)
         except RegistryError as error:
             declaration = self._declared.get(name)
-            if not faulty or declaration is None or not self._is_declared(name):
+            if not faulty or declaration is None:
                 raise
             return _faulty(self.family.name, name, declaration, error, is_default=is_default)
 
@@ -221,21 +222,13 @@ class Lookup(Generic[ProviderT]):
         Raises:
             NotFoundError: None of these; the message says how to set it.
         """
-        if self._default is not None:
-            return self._default
-        implied = self._default_or_none()
-        return self._implied_default() if implied is None else implied
-
-    def _implied_default(self) -> str:
-        fallback = self.family.fallback
+        name = self._default_or_none()
+        if name is not None:
+            return name
         chosen = [name for name in self.names() if not self._is_embedded(name)]
         chosen = [name for name in chosen if self._type_name(name) != _ALIAS] or chosen
-        if len(chosen) == 1:
-            return chosen[0]
-        if fallback is not None and (fallback in chosen or (not chosen and self.has(fallback))):
-            return fallback
-        variable = f"PURVEYOR_{self.family.name.upper()}__DEFAULT"
         if chosen:
+            variable = f"PURVEYOR_{self.family.name.upper()}__DEFAULT"
             raise NotFoundError(
                 f"Provider not found: the {self.family.name} family has no default among "
                 f"{', '.join(chosen)}. Name one, or set {variable}."
@@ -244,6 +237,31 @@ class Lookup(Generic[ProviderT]):
             f"Provider not found: the {self.family.name} family has no provider yet. "
             f"{self._how_to_add('<NAME>')}"
         )
+
+    def _implied_default(self) -> str | None:
+        """Return the default that follows from what there is; it looks at no more than it must."""
+        fallback = self.family.fallback
+        own = self._first_two(aliases=False) or self._first_two(aliases=True)
+        if len(own) == 1:
+            return own[0]
+        if fallback is None or not self.has(fallback) or (own and self._is_embedded(fallback)):
+            return None
+        return fallback
+
+    def _first_two(self, *, aliases: bool) -> Sequence[str]:
+        """Return two of those that somebody registered or configured, less if there are less."""
+        names = itertools.chain(
+            list(self._registrations),
+            (name for name in list(self._declared) if self._is_declared(name)),
+        )
+        own = (
+            name
+            for name in names
+            if not self._is_embedded(name) and (self._type_name(name) == _ALIAS) is aliases
+        )
+        found = next(own, None)
+        other = next((name for name in own if name != found), None)
+        return [name for name in (found, other) if name is not None]
 
     # -- inside --------------------------------------------------------------------------
 
@@ -273,11 +291,7 @@ class Lookup(Generic[ProviderT]):
             return self._default
         version, implied = self._version, self._implied
         if implied is None or implied[0] != version:
-            try:
-                name = self._implied_default()
-            except NotFoundError:
-                name = None
-            self._implied = implied = (version, name)
+            self._implied = implied = (version, self._implied_default())
         return implied[1]
 
     def _not_found(self, name: str) -> NotFoundError:
@@ -326,7 +340,7 @@ def _faulty(
         version="",
         description="",
         capabilities=frozenset(),
-        status=Status.ERROR,
+        status=Status.ERROR if settings.enabled else Status.DISPOSED,
         source=declaration.source,
         origin=declaration.origin,
         registered_at=None,

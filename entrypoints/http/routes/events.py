@@ -74,7 +74,7 @@ class Wanted:
         )
 
 
-def _wanted(
+async def _wanted(
     container: Container,
     family: Annotated[list[str], Query(description="Of these families only.")] = [],  # noqa: B006
     name: Annotated[list[str], Query(description="Of providers of these names only.")] = [],  # noqa: B006

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fastapi import FastAPI
 from pydantic import SecretStr
 
 from purveyor.containers import ApplicationContainer
@@ -271,9 +270,9 @@ async def test_an_application_listens_from_when_it_is_made_until_its_end(home: P
 
 
 def test_an_application_and_its_container_leave_nothing(home: Path) -> None:
-    app: FastAPI | None = create_app(ApplicationContainer(monitoring=False))
+    app = create_app(ApplicationContainer(monitoring=False))
     log = weakref.ref(app.state.parts.events())
-    app = None
+    del app
     gc.collect()
     assert log() is None
 

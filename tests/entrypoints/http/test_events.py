@@ -393,6 +393,26 @@ async def test_the_end_of_the_service_is_told_to_those_who_listen(
     assert log.followers == 0
 
 
+async def test_a_client_that_does_not_read_does_not_hold_up_the_end(
+    serve: Serve, container: ApplicationContainer, app: FastAPI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(event_stream, "PATIENCE", 0.05)
+    async with serve(app) as served:
+        log: EventLog = app.state.parts.events()
+        with socket.socket() as lazy:
+            lazy.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            lazy.connect(("127.0.0.1", int(served.base_url.rpartition(":")[2])))
+            lazy.sendall(f"GET {STREAM} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
+            await until(lambda: log.followers == 1)
+            (connection,) = served.server.server_state.connections
+            flow: Any = connection.flow  # pyright: ignore[reportAttributeAccessIssue]
+            while not flow.write_paused:  # now its stream waits for it
+                container.events().emit(CircuitBreakerClosed("storage", "a", "x" * 100_000))
+                await asyncio.sleep(0.01)
+            app.state.stopping.set()
+            await asyncio.wait_for(until(lambda: log.followers == 0), 2)
+
+
 async def test_a_stream_ends_soon_after_its_token_was_revoked(
     serve: Serve, container: ApplicationContainer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, ClassVar
@@ -226,6 +227,29 @@ async def test_nor_those_of_a_file_that_cannot_be_read(
         assert any("more.toml" in note for note in answer.json()["notes"])
 
 
+async def test_nor_those_of_a_catalogue_that_cannot_be_read(home: Path) -> None:
+    container = ApplicationContainer(monitoring=False)
+    async with container.lifespan():
+        await container.catalogue().add("storage", "kept", {"type": TYPE, "required": True})
+    path = container.catalogue().address.path
+    assert path is not None
+    with closing(sqlite3.connect(path)) as database:  # as another release may write it
+        changed = (
+            "update purveyor_registrations set config = json_set(config, '$.priority', 'lots')"
+        )
+        assert database.execute(changed).rowcount == 1
+        database.commit()
+    async with started() as client:
+        answer = await client.get("/readyz")
+        assert answer.status_code == 503
+        assert "storage/kept is required" in answer.json()["output"]
+    path.write_bytes(b"this is no database" * 1000)
+    async with started() as client:
+        answer = await client.get("/readyz")
+        assert answer.status_code == 503
+        assert answer.json() == {"status": "fail"}  # nor can anybody tell who asks
+
+
 async def test_before_it_was_started_a_service_is_not_ready(home: Path) -> None:
     async with asking(create_app(ApplicationContainer())) as client:
         assert (await client.get("/readyz")).status_code == 503
@@ -312,6 +336,17 @@ async def test_a_catalogue_that_is_away_does_not_make_the_service_ill(
     async with asking(app, "pvy_1_2") as client:
         answer = await client.get("/readyz")
         assert (answer.status_code, answer.json()) == (200, {"status": "pass"})
+
+
+async def test_within_another_application_it_is_below_its_path(
+    app: FastAPI, container: ApplicationContainer
+) -> None:
+    other = FastAPI()
+    other.mount("/purveyor", app)
+    async with asking(other) as client:
+        for path in ("/livez", "/readyz", "/healthz", "/api/v1/events"):
+            assert (await client.get(f"/purveyor{path}")).status_code == 200, path
+            assert (await client.get(path)).status_code == 404, path
 
 
 # -- the end -------------------------------------------------------------------------------------
