@@ -83,5 +83,5 @@ def create_app(
     if served.settings().http.dashboard:
         dashboard.install(app)
     if (telemetry := served.telemetry()) is not None:
-        app.add_middleware(ObservedRequests, telemetry=telemetry)
+        app.add_middleware(ObservedRequests, telemetry=telemetry, prefix=api.prefix)
     return app
