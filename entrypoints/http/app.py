@@ -62,6 +62,8 @@ def create_app(
         generate_unique_id_function=openapi.operation_id,
         docs_url=None,  # these pages load scripts from foreign hosts
         redoc_url=None,
+        # Newer versions of FastAPI observe by themselves, with the messages of exceptions.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.state.container = served
     app.state.parts = parts

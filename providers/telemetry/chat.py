@@ -63,7 +63,8 @@ class ChatWatch(CallWatch):
         durations, tokens = self.telemetry.chat_duration, self.telemetry.tokens
         if durations is None or tokens is None:
             return
-        failed = {} if error is None else {"error.type": error_type(error)}
+        well = error is None or isinstance(error, GeneratorExit)  # who has read enough
+        failed = {} if well else {"error.type": error_type(error)}
         durations.series({**attributes, **failed}).add(seconds)
         if usage is None:
             return

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -26,6 +29,33 @@ from purveyor.providers.telemetry import Telemetry
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 TRACEPARENT = f"00-{TRACE}-{SPAN}-01"
+
+
+GLOBAL = """
+import asyncio, httpx2
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from purveyor.containers import ApplicationContainer
+from purveyor.entrypoints.http import create_app
+from purveyor.settings import Settings
+
+exporter, tracing = InMemorySpanExporter(), TracerProvider()
+tracing.add_span_processor(SimpleSpanProcessor(exporter))
+
+async def ask(enabled):
+    settings = Settings(telemetry={"enabled": enabled})
+    app = create_app(ApplicationContainer(settings=settings, monitoring=False))
+    trace.set_tracer_provider(tracing)
+    transport = httpx2.ASGITransport(app=app)
+    async with httpx2.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+        await client.get("/livez")
+    print(len(exporter.get_finished_spans()))
+
+asyncio.run(ask(False))
+asyncio.run(ask(True))
+"""
 
 
 class Traced:
@@ -147,12 +177,12 @@ class TestRequests:
     ) -> None:
         secret = "hunter2"
         await client.get(
-            f"/api/v1/providers/storage/filesystem?secret={secret}",
-            headers={"traceparent": TRACEPARENT, "Authorization": ""},
+            f"/api/v1/providers?q={secret}",
+            headers={"traceparent": TRACEPARENT},
         )
         (span,) = traced.spans
         assert (span.name, span.kind) == (
-            "GET /api/v1/providers/{family}/{name}",
+            "GET /api/v1/providers",
             SpanKind.SERVER,
         )
         assert span.parent is not None
@@ -160,7 +190,7 @@ class TestRequests:
         assert f"{span.parent.span_id:016x}" == SPAN
         told = dict(span.attributes or {})
         assert told["http.response.status_code"] == 200
-        assert told["url.path"] == "/api/v1/providers/storage/filesystem"
+        assert told["url.path"] == "/api/v1/providers"
         assert secret not in span.to_json()
 
     async def test_operations_are_within_the_span_of_their_request(
@@ -193,3 +223,25 @@ class TestRequests:
         assert "hunter2" not in defect.to_json()
         assert mistake.status.status_code is StatusCode.UNSET
         assert (mistake.attributes or {})["http.response.status_code"] == 404
+
+    async def test_within_an_application_it_is_within_that_ones_span(
+        self, app: FastAPI, traced: Traced
+    ) -> None:
+        with traced.tracing.get_tracer("outer").start_as_current_span("outer"):
+            async with client_of(app) as client:
+                await client.get("/livez", headers={"traceparent": TRACEPARENT})
+        inner, outer = traced.spans
+        assert (inner.name, inner.kind) == ("GET /livez", SpanKind.INTERNAL)
+        assert inner.parent == outer.context
+
+    def test_one_span_a_request_and_only_if_wanted_where_the_process_is_traced(
+        self, folder: Path
+    ) -> None:
+        done = subprocess.run(
+            [sys.executable, "-c", GLOBAL],
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**os.environ, "PURVEYOR_HOME": str(folder)},
+        )
+        assert done.stdout.split() == ["0", "1"], done.stderr
