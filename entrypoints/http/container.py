@@ -11,6 +11,7 @@ from ...providers.catalogue import AuditLog, Tokens
 from ...services.chat import ModelList
 from .event_log import EventLog
 from .listing import Listing
+from .rates import Refusals
 
 __all__ = ["HttpContainer"]
 
@@ -32,5 +33,6 @@ class HttpContainer(containers.DeclarativeContainer):
     events: di.Provider[EventLog] = di.ThreadSafeSingleton(
         EventLog, purveyor.events, size=settings.event_history
     )
-    models: di.Provider[ModelList] = di.ThreadSafeSingleton(ModelList, purveyor)
+    refusals: di.Provider[Refusals] = di.ThreadSafeSingleton(Refusals)
     listing: di.Provider[Listing] = di.ThreadSafeSingleton(Listing, purveyor.registries.provider)
+    models: di.Provider[ModelList] = di.ThreadSafeSingleton(ModelList, purveyor)

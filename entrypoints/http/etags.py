@@ -85,7 +85,7 @@ class Conditions:
         return None
 
 
-def _conditions(
+async def _conditions(
     if_match: Annotated[
         str | None,
         Header(
@@ -107,7 +107,7 @@ def _conditions(
     )
 
 
-def _match_only(
+async def _match_only(
     if_match: Annotated[
         str | None,
         Header(
@@ -116,10 +116,10 @@ def _match_only(
         ),
     ] = None,
 ) -> Conditions:
-    return _conditions(if_match)
+    return await _conditions(if_match)
 
 
-def _known(
+async def _known(
     if_none_match: Annotated[
         str | None,
         Header(description="ETags of what the caller has already.", max_length=1000),

@@ -125,6 +125,6 @@ def install(app: FastAPI) -> None:
 
 def _mark(response: dict[str, Any]) -> None:
     content = response.get("content", {})
-    schema = content.get("application/json", {}).get("schema", {})
-    if schema.get("$ref", "").endswith("/ProblemDetails"):
-        content["application/problem+json"] = content.pop("application/json")
+    for kind, told in list(content.items()):
+        if told.get("schema", {}).get("$ref", "").endswith("/ProblemDetails"):
+            content["application/problem+json"] = content.pop(kind)

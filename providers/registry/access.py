@@ -55,8 +55,8 @@ _ROLE_OF: dict[str, Role] = {
 
 _NAMED = {
     "config", "create", "dispose", "get", "get_provider_health", "has", "health", "holders",
-    "info", "initialize", "is_registered", "lease", "reload", "require", "reset_breaker",
-    "restart", "serves", "set_default", "settings", "start", "start_health_monitoring", "stop",
+    "info", "initialize", "is_registered", "lease", "reload", "require", "reset_breaker", "restart",
+    "serves", "set_default", "settings", "start", "start_health_monitoring", "stop",
     "stop_health_monitoring", "unregister",
 }  # fmt: skip
 """Calls about one provider, which a view for a pipeline allows for the pipeline's own only."""

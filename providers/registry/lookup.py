@@ -47,7 +47,7 @@ class Lookup(Generic[ProviderT]):
         self._registrations: dict[str, Registration] = {}
         self._declared = dict(declared)
         self._default = default
-        self._implied: tuple[int, str] | None = None
+        self._implied: tuple[int, str | None] | None = None
         self._sorted: tuple[int, tuple[str, ...]] | None = None
         self._version: int = 0
         """Counts the changes, so that what is derived from the names can be kept."""
@@ -223,10 +223,8 @@ class Lookup(Generic[ProviderT]):
         """
         if self._default is not None:
             return self._default
-        version, implied = self._version, self._implied
-        if implied is None or implied[0] != version:
-            self._implied = implied = (version, self._implied_default())
-        return implied[1]
+        implied = self._default_or_none()
+        return self._implied_default() if implied is None else implied
 
     def _implied_default(self) -> str:
         fallback = self.family.fallback
@@ -271,10 +269,16 @@ class Lookup(Generic[ProviderT]):
         return (declaration.settings.type or name) if declaration else None
 
     def _default_or_none(self) -> str | None:
-        try:
-            return self.default_name()
-        except NotFoundError:
-            return None
+        if self._default is not None:
+            return self._default
+        version, implied = self._version, self._implied
+        if implied is None or implied[0] != version:
+            try:
+                name = self._implied_default()
+            except NotFoundError:
+                name = None
+            self._implied = implied = (version, name)
+        return implied[1]
 
     def _not_found(self, name: str) -> NotFoundError:
         family = self.family.name

@@ -33,7 +33,7 @@ class ListedModel:
 
     id: str
     provider: str
-    created: datetime
+    created: datetime | None
 
 
 class ModelList:
@@ -53,7 +53,7 @@ class ModelList:
         settings = container.settings().chat
         self._container = container
         self._timeout = settings.models_timeout
-        self._known: TTLCache[tuple[str, datetime], Sequence[ModelInfo]] = TTLCache(
+        self._known: TTLCache[tuple[str, datetime | None], Sequence[ModelInfo]] = TTLCache(
             settings.models_age
         )
 

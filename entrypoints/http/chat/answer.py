@@ -108,7 +108,6 @@ class ChoiceDelta(TypedDict):
 
     index: int
     delta: Delta
-    logprobs: None
     finish_reason: FinishWord | None
 
 
@@ -208,7 +207,7 @@ class Answering:
             "object": "chat.completion.chunk",
             "created": self._created,
             "model": self._model,
-            "choices": [{"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}],
+            "choices": [{"index": 0, "delta": delta, "finish_reason": finish}],
         }
 
     @staticmethod

@@ -107,6 +107,7 @@ class EventStream(Response):
         async with aclosing(self._events) as events:
             async for event in events:
                 await self._say(send, json.dumps(event, ensure_ascii=False))
+                await asyncio.sleep(0)  # else one that has all ready lets nobody else run
         await self._say(send, "[DONE]")
 
     async def _say(self, send: Send, data: str) -> None:

@@ -40,14 +40,17 @@ _templates.filters.update(
     event_detail=happened.detail,
     event_kind=happened.kind,
     latency=text.latency,
-    segment=lambda name: quote(name, safe=""),
+    segment=text.segment,
     shortened=text.shortened,
     value=text.value,
     wait=text.wait,
 )
-_templates.globals.update(
-    age=text.age, count=text.count, event_names=" ".join([*event_classes(), "missed"])
-)
+_GLOBALS: dict[str, Any] = {
+    "age": text.age,
+    "count": text.count,
+    "event_names": " ".join([*event_classes(), "missed"]),
+}
+_templates.globals.update(_GLOBALS)
 
 
 def base_of(request: Request) -> str:
@@ -91,7 +94,7 @@ def page(
         version=__version__,
         **values,
     )
-    response = HTMLResponse(html, status, headers={"Cache-Control": "no-store"})
+    response = HTMLResponse(html, status)
     if message:
         response.delete_cookie(_MESSAGE, path=base_of(request) or "/")
     return response

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
-from urllib.parse import quote
 
 from ....containers import ApplicationContainer
 from ....providers.registry import (
@@ -22,7 +21,7 @@ from ....providers.registry import (
 )
 from ..parts import registry_of
 from .sparkline import Sparkline
-from .text import count
+from .text import count, segment
 
 __all__ = [
     "PAGE",
@@ -132,7 +131,7 @@ class ProviderView:
     @property
     def path(self) -> str:
         """Family and name, as they stand in URLs."""
-        return f"{quote(self.family, safe='')}/{quote(self.name, safe='')}"
+        return f"{segment(self.family)}/{segment(self.name)}"
 
     @property
     def last(self) -> HealthResult | None:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
 from fastapi import APIRouter, Request, Response
 
 from ....providers.registry import HealthStatus, RegistryError
 from ..actions import Actions
+from ..etags import Conditions
 from ..identity import Admin, Operator, Reader
 from ..parts import Container, Parts, registry_of
+from ..problems import Problem
 from .answers import PageRoute, form_of, page, redirect
 from .overview import PAGE, Filter, families, look, look_at, sentence
-from .text import latency
+from .text import latency, segment
 
 __all__ = ["router"]
 
@@ -116,7 +118,7 @@ async def test(
     said = f"{name} was asked and is {result.status.value}, after {latency(result.latency)}"
     said = f"{said}: {result.message}" if result.message else f"{said}."
     bad = result.status is HealthStatus.UNHEALTHY
-    return redirect(request, _path(family, name), said, bad=bad)
+    return redirect(request, f"/providers/{segment(family)}/{segment(name)}", said, bad=bad)
 
 
 @router.post("/actions/restart/{family}/{name:path}")
@@ -149,16 +151,13 @@ async def unregister(
 ) -> Response:
     """Remove a provider; if it was changed since somebody asked, not."""
     one = look_at(container, family, name)
-    version = _number((await form_of(request)).get("version"), 0) or None
+    version = _number((await form_of(request)).get("version"), 0)
+    seen = Conditions(versions=frozenset({version})) if version else Conditions()
     try:
-        await Actions(container, parts, caller).unregister(family, name, version=version)
-    except RegistryError as error:
-        return redirect(request, f"/providers/{one.path}", error.message, bad=True)
+        await Actions(container, parts, caller).unregister(family, name, conditions=seen)
+    except (Problem, RegistryError) as error:
+        return redirect(request, f"/providers/{one.path}", str(error), bad=True)
     return redirect(request, "/", f"{one.family}/{name} was unregistered.")
-
-
-def _path(family: str, name: str) -> str:
-    return f"/providers/{quote(family, safe='')}/{quote(name, safe='')}"
 
 
 def _number(text: str | None, otherwise: int = 1) -> int:

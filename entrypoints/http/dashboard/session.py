@@ -5,9 +5,8 @@ from __future__ import annotations
 from fastapi import APIRouter, Request, Response
 
 from ....providers.catalogue import TokenRefusedError
-from ..identity import COOKIE
-from ..parts import Parts
-from .answers import PageRoute, base_of, form_of, page, redirect
+from ..identity import clear_cookie, set_cookie, verify
+from .answers import PageRoute, form_of, page, redirect
 
 __all__ = ["router"]
 
@@ -21,23 +20,16 @@ async def login_form(request: Request) -> Response:
 
 
 @router.post("/login")
-async def login(request: Request, parts: Parts) -> Response:
+async def login(request: Request) -> Response:
     """Keep a token in the browser, out of reach of scripts, if it opens anything."""
     form = await form_of(request)
     text, after = form.get("token", "").strip(), form.get("next", "")
     try:
-        token = await parts.tokens().verify(text)
+        token = await verify(request, text)
     except TokenRefusedError as error:
         return page(request, "login.html", status=401, next=after, refused=error.message)
     response = redirect(request, _within(after), f"You are logged in as {token.name}.")
-    response.set_cookie(
-        COOKIE,
-        text,
-        path=base_of(request) or "/",
-        secure=request.url.scheme == "https",
-        httponly=True,
-        samesite="strict",
-    )
+    set_cookie(response, request, text)
     return response
 
 
@@ -45,7 +37,7 @@ async def login(request: Request, parts: Parts) -> Response:
 async def logout(request: Request) -> Response:
     """Forget the browser's token."""
     response = redirect(request, "/login", "You are logged out.")
-    response.delete_cookie(COOKIE, path=base_of(request) or "/")
+    clear_cookie(response, request)
     return response
 
 

@@ -6,8 +6,9 @@ import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import quote
 
-__all__ = ["age", "clock", "count", "latency", "shortened", "value", "wait"]
+__all__ = ["age", "clock", "count", "latency", "segment", "shortened", "value", "wait"]
 
 
 def age(moment: datetime, now: datetime) -> str:
@@ -43,6 +44,11 @@ def latency(seconds: float) -> str:
 def count(number: int, noun: str) -> str:
     """Return a number with its noun, which takes an s in the plural."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def segment(name: str) -> str:
+    """Return a name as one segment of a URL's path."""
+    return quote(name, safe="")
 
 
 def shortened(text: str, length: int = 160) -> str:

@@ -165,6 +165,6 @@ def _model(listed: ListedModel) -> Model:
     return {
         "id": listed.id,
         "object": "model",
-        "created": int(listed.created.timestamp()),
+        "created": int(listed.created.timestamp()) if listed.created else 0,
         "owned_by": listed.provider,
     }

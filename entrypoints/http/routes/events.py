@@ -18,12 +18,13 @@ from ....providers.registry.events import event_classes
 from ..event_log import LoggedEvent
 from ..event_stream import EventStream
 from ..identity import Reader
+from ..openapi import StrictRoute, answers
 from ..parts import Container, Parts, registry_of
 from ..problems import Problem
 
 __all__ = ["router"]
 
-router = APIRouter(prefix="/events", tags=["events"])
+router = APIRouter(prefix="/events", tags=["events"], route_class=StrictRoute)
 
 _EXAMPLE: JsonDict = {
     "id": 17,
@@ -98,14 +99,15 @@ def _wanted(
 Filters = Annotated[Wanted, Depends(_wanted)]
 
 
-@router.get("")
-async def show(
+@router.get("", responses=answers())
+async def list_events(
     parts: Parts,
     wanted: Filters,
     _: Reader,
     limit: Annotated[int, Query(ge=1, le=1000, description="How many at most.")] = 50,
     before: Annotated[
-        int | None, Query(ge=1, description="Only those before the one of this number.")
+        int | None,
+        Query(ge=1, lt=2**63, description="Only those before the one of this number."),
     ] = None,
 ) -> EventPage:
     """Tell the last events, newest first, of those that this process keeps."""
@@ -122,6 +124,7 @@ async def show(
 
 @router.get(
     "/stream",
+    status_code=200,
     response_class=EventStream,
     responses={
         200: {
@@ -133,10 +136,11 @@ async def show(
                     'data: {"id": 17, "event": "circuit-breaker-opened", ...}\n\n',
                 }
             },
-        }
+        },
+        **answers(),
     },
 )
-async def follow(
+async def follow_events(
     request: Request,
     parts: Parts,
     wanted: Filters,

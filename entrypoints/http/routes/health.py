@@ -12,6 +12,7 @@ from ....containers import ApplicationContainer
 from ....providers.registry import RegistryError, Role
 from ..health_document import FAIL, PASS, REQUIRED, document, known_group, pipelines
 from ..identity import still_may
+from ..models import ProblemDetails
 from ..parts import Container
 from ..problems import Problem
 
@@ -28,8 +29,8 @@ class HealthResponse(JSONResponse):
 
     media_type = "application/health+json"
 
-    def __init__(self, content: dict[str, Any], status_code: int | None = None) -> None:
-        status = status_code or (503 if content["status"] == FAIL else 200)
+    def __init__(self, content: dict[str, Any]) -> None:
+        status = 503 if content["status"] == FAIL else 200
         super().__init__(content, status, headers={"Cache-Control": "no-store"})
 
 
@@ -68,7 +69,8 @@ _WELL = _told("`pass` or `warn`; those who have a token are told details.", _EXA
 _ILL = _told("`fail`: not ready, or ending.", {"status": FAIL})
 _ANSWERS: dict[int | str, dict[str, Any]] = {
     200: _WELL,
-    404: {"description": "There is no such group."},
+    404: {"model": ProblemDetails, "description": "There is no such group."},
+    422: {"model": ProblemDetails, "description": "The request has faults."},
     503: _ILL,
 }
 Group = Annotated[
@@ -80,17 +82,20 @@ Group = Annotated[
 @router.head("/livez", include_in_schema=False)
 @router.get(
     "/livez",
+    status_code=200,
     response_class=HealthResponse,
     responses={200: _told("The process answers.", {"status": PASS})},
 )
-async def live() -> HealthResponse:
+async def get_liveness() -> HealthResponse:
     """Tell that the process answers; how providers are is no matter here."""
     return HealthResponse({"status": PASS})
 
 
 @router.head("/readyz", include_in_schema=False)
-@router.get("/readyz", response_class=HealthResponse, responses=_ANSWERS)
-async def ready(request: Request, container: Container, group: Group = REQUIRED) -> HealthResponse:
+@router.get("/readyz", status_code=200, response_class=HealthResponse, responses=_ANSWERS)
+async def get_readiness(
+    request: Request, container: Container, group: Group = REQUIRED
+) -> HealthResponse:
     """
     Tell whether to send work here: not while a required provider cannot be worked with.
 
@@ -100,8 +105,8 @@ async def ready(request: Request, container: Container, group: Group = REQUIRED)
 
 
 @router.head("/healthz", include_in_schema=False)
-@router.get("/healthz", response_class=HealthResponse, responses=_ANSWERS)
-async def health(request: Request, container: Container, group: Group = None) -> HealthResponse:
+@router.get("/healthz", status_code=200, response_class=HealthResponse, responses=_ANSWERS)
+async def get_health(request: Request, container: Container, group: Group = None) -> HealthResponse:
     """
     Tell how all providers are; `warn` if one is not well without which the service is ready.
 

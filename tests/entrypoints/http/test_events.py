@@ -356,7 +356,7 @@ async def test_a_client_that_does_not_read_costs_bounded_memory_and_is_told_what
         with socket.socket() as lazy:
             lazy.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
             lazy.connect(("127.0.0.1", port))
-            lazy.sendall(f"GET {STREAM} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            lazy.sendall(f"GET {STREAM} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
             await until(lambda: log.followers == 1)
             reason = "x" * 5_000
             async with following(served)() as other:

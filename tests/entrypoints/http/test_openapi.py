@@ -125,7 +125,11 @@ def closed_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def _operations(url: str) -> list[Any]:
     schema = openapi.from_url(f"{url}/openapi.json")
     found = [one.ok() for one in schema.get_all_operations()]
-    return [one for one in found if one.path.startswith("/api/")]
+    return [
+        one
+        for one in found
+        if one.path.startswith("/api/") and not one.path.endswith("/stream")  # it does not end
+    ]
 
 
 def _aimed(case: Any, data: st.DataObject) -> None:
@@ -178,7 +182,7 @@ def test_requests_made_from_the_document_get_answers_that_it_knows(open_api: str
     _is_watching.set()
     try:
         for operation in _operations(open_api):
-            _ask(operation, 6, answered)
+            _ask(operation, 5, answered)
     finally:
         _is_watching.clear()
     assert _strangers == []
@@ -207,7 +211,9 @@ async def test_the_document_needs_no_token_and_is_complete(closed_api: str) -> N
     assert len(names) == len(set(names)) >= 25
     assert {"list_providers", "put_provider", "query_data_source", "refresh"} <= set(names)
     for operation in operations:
-        assert operation["tags"] and operation["description"] and operation["security"]
+        assert operation["tags"]
+        assert operation["description"]
+        assert operation["security"]
         assert {"401", "403", "422"} <= operation["responses"].keys()
         for status, response in operation["responses"].items():
             if int(status) >= 400:

@@ -46,7 +46,7 @@ def browse() -> Browse:
         app: FastAPI,
         *,
         token: str = "",
-        base_url: str = "http://testserver",
+        base_url: str = "http://127.0.0.1",
         root_path: str = "",
     ) -> AsyncGenerator[httpx2.AsyncClient]:
         transport = httpx2.ASGITransport(app=app, raise_app_exceptions=False, root_path=root_path)

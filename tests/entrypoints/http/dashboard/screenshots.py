@@ -35,7 +35,6 @@ async def take(folder: Path, pictures: dict[str, tuple[str, str, Any, bool]] = P
     container = demo.container(backends, **demo.settings())
     async with container.lifespan():
         app = create_app(container, anonymous=Role.ADMIN)
-        app.state.parts.events()
         await demo.play(container)
         options: dict[str, Any] = {"log_config": None, "lifespan": "off", "ws": "none"}
         server = uvicorn.Server(uvicorn.Config(app, **options))

@@ -34,22 +34,6 @@ expect.set_options(timeout=15_000)  # a busy machine
 AXE = (files("axe_playwright_python") / "axe.min.js").read_text(encoding="utf-8")
 
 
-class StrictPolicy:
-    """Send the strictest policy that the pages promise to hold."""
-
-    def __init__(self, app: Any) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        async def sending(message: Any) -> None:
-            if message["type"] == "http.response.start":
-                policy = (b"content-security-policy", b"default-src 'self'")
-                message = {**message, "headers": [*message["headers"], policy]}
-            await send(message)
-
-        await self.app(scope, receive, sending)
-
-
 @dataclass
 class Site:
     """The demo, served, and a browser to look at it with."""
@@ -149,8 +133,6 @@ async def serving(
 ) -> AsyncGenerator[tuple[FastAPI, str]]:
     """Serve a container's dashboard."""
     app = create_app(container, anonymous=anonymous)
-    app.add_middleware(StrictPolicy)
-    app.state.parts.events()
     async with serve(app) as served:
         yield app, served.base_url
 

@@ -127,10 +127,18 @@ class TestProvider:
             "username nightly",
             "comes from argument storage.providers.partner",
             "range-reads",
-            "circuit breaker opened 5 failures within 60 s",
         ):
             assert said in text
         assert answer.text.count('<tr id="check-') == 18
+
+    async def test_what_happened_to_it_is_there_and_what_happened_to_others_is_not(
+        self, app: FastAPI, container: ApplicationContainer, client: httpx2.AsyncClient
+    ) -> None:
+        await container.registries()["storage"].restart("partner")
+        partner = text_of(await client.get("/providers/storage/partner"))
+        assert re.search(r"What happened to it \d+ s ago circuit breaker closed", partner)
+        others = text_of(await client.get("/providers/storage/backups"))
+        assert others.endswith("What happened to it Nothing yet.")
 
     async def test_secrets_are_masked(self, client: httpx2.AsyncClient) -> None:
         answer = await client.get("/providers/storage/backups")
@@ -323,7 +331,7 @@ class TestSession:
     ) -> None:
         app = create_app(container)
         token = await token_of(app, Role.READER)
-        async with browse(app, base_url="https://testserver") as it:
+        async with browse(app, base_url="https://127.0.0.1") as it:
             answer = await it.post("/login", data={"token": token})
         assert all("; Secure" in one for one in answer.headers.get_list("set-cookie"))
 
@@ -342,7 +350,7 @@ class TestSession:
         self, container: ApplicationContainer, browse: Browse
     ) -> None:
         app = create_app(container)
-        expired = await token_of(app, Role.READER, lifetime=timedelta(seconds=-1))
+        expired = await token_of(app, Role.READER, lifetime=timedelta(microseconds=1))
         revoked = await token_of(app, Role.ADMIN)
         await app.state.parts.tokens().revoke("admin of a test")
         for token in (expired, revoked):
@@ -427,11 +435,10 @@ class TestWhereItIs:
         self, home: Path, browse: Browse
     ) -> None:
         container = demo.container({}, **demo.settings())
-        async with container.lifespan():
-            async with browse(create_app(container), root_path="/ops") as it:
-                asked = await it.get("/ops/events")
-                assert asked.headers["location"] == "/ops/login?next=/events"
-                page = await it.get("/ops/login")
+        async with container.lifespan(), browse(create_app(container), root_path="/ops") as it:
+            asked = await it.get("/ops/events")
+            page = await it.get("/ops/login")
+        assert asked.headers["location"] == "/ops/login?next=/events"
         links = [link for link in LINK.findall(page.text) if not link.startswith("#")]
         assert links
         assert all(link.startswith("/ops/") for link in links)
@@ -455,8 +462,13 @@ class TestWhereItIs:
             again = await client.get(link, headers={"If-None-Match": answer.headers["etag"]})
             assert again.status_code == 304
 
-    async def test_pages_are_kept_by_nobody(self, client: httpx2.AsyncClient) -> None:
-        assert (await client.get("/")).headers["cache-control"] == "no-store"
+    async def test_pages_are_kept_by_nobody_and_load_nothing_from_elsewhere(
+        self, client: httpx2.AsyncClient
+    ) -> None:
+        for path in ("/", "/login", "/providers/storage/none"):
+            headers = (await client.get(path)).headers
+            assert headers["cache-control"] == "no-store"
+            assert headers["content-security-policy"].startswith("default-src 'self';")
 
     async def test_the_pages_are_no_part_of_the_api(self, app: FastAPI) -> None:
         assert all(path.startswith(("/api/", "/v1/", "/livez", "/readyz", "/healthz", "/metrics"))
