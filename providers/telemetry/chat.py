@@ -63,8 +63,9 @@ class ChatWatch(CallWatch):
         durations, tokens = self.telemetry.chat_duration, self.telemetry.tokens
         if durations is None or tokens is None:
             return
-        well = error is None or isinstance(error, GeneratorExit)  # who has read enough
-        failed = {} if well else {"error.type": error_type(error)}
+        failed = {}
+        if error is not None and not isinstance(error, GeneratorExit):
+            failed = {"error.type": error_type(error)}
         durations.series({**attributes, **failed}).add(seconds)
         if usage is None:
             return
