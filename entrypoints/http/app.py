@@ -83,6 +83,8 @@ def create_app(
         generate_unique_id_function=openapi.operation_id,
         docs_url=None,  # these pages load scripts from foreign hosts
         redoc_url=None,
+        # Newer versions of FastAPI observe by themselves, with the messages of exceptions.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.state.container = served
     app.state.parts = parts
@@ -104,5 +106,5 @@ def create_app(
         dashboard.install(app)
     openapi.install(app)
     if (telemetry := served.telemetry()) is not None:
-        app.add_middleware(ObservedRequests, telemetry=telemetry)
+        app.add_middleware(ObservedRequests, telemetry=telemetry, prefix=api.prefix)
     return app

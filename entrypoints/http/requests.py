@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -28,11 +28,14 @@ class ObservedRequests:
     Args:
         app: What answers.
         telemetry: Who observes.
+        prefix: What a router's routes are below, which newer versions of FastAPI leave out of a
+            route's path.
     """
 
-    def __init__(self, app: ASGIApp, telemetry: Telemetry) -> None:
+    def __init__(self, app: ASGIApp, telemetry: Telemetry, prefix: str) -> None:
         self._app = app
         self._telemetry = telemetry
+        self._prefix = prefix
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or hand on what is none."""
@@ -73,7 +76,7 @@ class ObservedRequests:
         finally:
             if status >= 500 and not failed:
                 failed = {"error.type": str(status)}
-            route: Any = getattr(scope.get("route"), "path", None)
+            route = self._route(scope)
             if route is not None:
                 known["http.route"] = route
             if status:
@@ -84,6 +87,13 @@ class ObservedRequests:
             if span is not None:
                 span.note(known, _span_name(method, route))
                 span.end(failed)
+
+    def _route(self, scope: Scope) -> str | None:
+        """Return the template of the route that answered; None if there was none."""
+        route: str | None = getattr(scope.get("route"), "path", None)
+        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        prefixed = path.startswith(self._prefix) and not (route or "").startswith(self._prefix)
+        return f"{self._prefix}{route}" if route is not None and prefixed else route
 
 
 def _span_name(method: str, route: str | None = None) -> str:

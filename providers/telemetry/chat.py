@@ -63,7 +63,9 @@ class ChatWatch(CallWatch):
         durations, tokens = self.telemetry.chat_duration, self.telemetry.tokens
         if durations is None or tokens is None:
             return
-        failed = {} if error is None else {"error.type": error_type(error)}
+        failed = {}
+        if error is not None and not isinstance(error, GeneratorExit):
+            failed = {"error.type": error_type(error)}
         durations.series({**attributes, **failed}).add(seconds)
         if usage is None:
             return

@@ -50,15 +50,20 @@ class Spans:
         self, name: str, attributes: Mapping[str, Any], headers: Mapping[str, str]
     ) -> CallSpan:
         """
-        Return the span of a request that came in, in the trace that its headers name.
+        Return the span of a request that came in.
+
+        It is in the trace that the headers name; or within the span that an application has
+        begun for the request that this one is mounted in.
 
         Args:
             name: Of the span, until its route is known.
             attributes: Of the span.
             headers: Of the request, ``traceparent`` among them (W3C Trace Context).
         """
-        context = extract(headers)
-        span = self._start(name, context, kind=SpanKind.SERVER, attributes=attributes)
+        context, kind = get_current(), SpanKind.INTERNAL
+        if get_current_span() is INVALID_SPAN:
+            context, kind = extract(headers, context), SpanKind.SERVER
+        span = self._start(name, context, kind=kind, attributes=attributes)
         return CallSpan(span, set_span_in_context(span, context))
 
 

@@ -74,7 +74,7 @@ class Telemetry:
             metrics = import_extra("opentelemetry.metrics", extra="telemetry")
             provider = meter_provider or metrics.get_meter_provider()
             self._meter = provider.get_meter(SCOPE, __version__, SCHEMA_URL)
-            self._show_gauges(provider)
+            self._show_gauges(meter_provider or metrics)
         self.duration = self.histogram(
             "purveyor.operation.duration", "s", "Duration of operations.", DURATION_BOUNDS
         )
@@ -170,9 +170,9 @@ class Telemetry:
         # Of the gauges' attributes, one has up to four values.
         return readings(list(self._registries), self.settings.max_series // 4)
 
-    def _show_gauges(self, provider: Any) -> None:
+    def _show_gauges(self, of: Any) -> None:
         """Show the gauges of all containers that share a meter provider in one instrument each."""
-        sharing = _sharing.setdefault(provider, weakref.WeakSet())
+        sharing = _sharing.setdefault(of, weakref.WeakSet())
         sharing.add(self)
         if self._meter is None or len(sharing) > 1:
             return
@@ -189,4 +189,5 @@ class Telemetry:
 
 
 _sharing: weakref.WeakKeyDictionary[Any, weakref.WeakSet[Telemetry]] = weakref.WeakKeyDictionary()
-"""Who shows gauges by a meter provider, which takes each instrument once only."""
+"""Who shows gauges by a meter provider, which takes each instrument once only; by the module of
+OpenTelemetry's metrics where it is the process-wide one, which may be set up later."""

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from fastapi import APIRouter, Header
-from fastapi.responses import Response
+from fastapi import APIRouter, Request
+from fastapi.responses import PlainTextResponse, Response
 
 from ..identity import Reader
 from ..openapi import answers
@@ -16,22 +14,28 @@ __all__ = ["router"]
 
 router = APIRouter(tags=["health"])
 
+_EXAMPLE = """\
+# HELP purveyor_providers Providers by family and status.
+# TYPE purveyor_providers gauge
+purveyor_providers{purveyor_family="storage",purveyor_status="ready"} 2.0
+"""
+
 
 @router.get(
     "/metrics",
-    response_class=Response,
+    response_class=PlainTextResponse,
     responses={
         200: {
             "description": "The metrics, as Prometheus' text or as OpenMetrics.",
             "content": {
-                "text/plain": {"schema": {"type": "string"}},
+                "text/plain": {"schema": {"type": "string"}, "example": _EXAMPLE},
                 "application/openmetrics-text": {"schema": {"type": "string"}},
             },
         },
     }
     | answers(404),
 )
-def metrics(_: Reader, container: Container, accept: Annotated[str, Header()] = "") -> Response:
+def metrics(_: Reader, container: Container, request: Request) -> Response:
     """Return what was measured: operations, requests, events, and how the providers are."""
     telemetry = container.telemetry()
     if telemetry is None or not telemetry.settings.metrics:
@@ -41,5 +45,5 @@ def metrics(_: Reader, container: Container, accept: Annotated[str, Header()] = 
             "There are no metrics: telemetry is off. Set PURVEYOR_TELEMETRY__ENABLED=true, and "
             "leave PURVEYOR_TELEMETRY__METRICS as it is.",
         )
-    text, media_type = telemetry.exposition(accept)
+    text, media_type = telemetry.exposition(request.headers.get("Accept", ""))
     return Response(text, media_type=media_type)
