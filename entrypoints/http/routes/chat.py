@@ -32,6 +32,13 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
     "5XX": {"model": ErrorAnswer, "description": "The provider, or this service, failed."},
 }
 
+_EVENT = {
+    "type": "object",
+    "description": "An event; the last one is `[DONE]`, or an error.",
+    "properties": {"data": {"type": "string", "description": "A `chat.completion.chunk`."}},
+    "required": ["data"],
+}
+
 router = APIRouter(prefix="/v1", tags=["chat"], responses=_ERRORS)
 
 
@@ -57,7 +64,7 @@ class Models(TypedDict):
     responses={
         200: {
             "description": "The answer; with `stream` as server-sent events.",
-            "content": {"text/event-stream": {"schema": {"type": "string"}}},
+            "content": {"text/event-stream": {"schema": _EVENT}},
         }
     },
 )
