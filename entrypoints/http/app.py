@@ -67,8 +67,8 @@ def create_app(
         version=__version__,
         summary="Backing services by name.",
         lifespan=lifespan,
-        root_path=http.root_path,
     )
+    app.root_path = http.root_path  # whether or not the proxy takes it off the paths it passes on
     app.state.container = served
     app.state.parts = parts
     app.state.anonymous = anonymous
