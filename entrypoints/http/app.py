@@ -7,16 +7,28 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
+from starlette.types import ASGIApp
 
 from ... import __version__
 from ...containers import ApplicationContainer
 from ...providers.registry import Role
 from . import problems
 from .container import HttpContainer
+from .limits import BodyLimit, RateLimit
+from .rates import Rates
 from .routes import chat, providers
+from .security import OriginCheck, SecurityHeaders, cors
 from .stopping import Stopping
 
 __all__ = ["create_app"]
+
+
+class Service(FastAPI):
+    """A FastAPI application whose every answer has the security headers, an error's too."""
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """Return the application within all that is around it."""
+        return SecurityHeaders(super().build_middleware_stack())
 
 
 def create_app(
@@ -34,8 +46,8 @@ def create_app(
 
     Args:
         container: What it shows; one of the environment's settings when not given.
-        anonymous: What callers without a token may do as long as no token was ever made; None:
-            nothing.
+        anonymous: What callers on this machine without a token may do as long as no token was
+            ever made; None: nothing.
     """
     served: Any = container or ApplicationContainer()
     stopping = Stopping()
@@ -49,18 +61,25 @@ def create_app(
             finally:
                 stopping.set()
 
-    app = FastAPI(
+    http, parts = served.settings().http, HttpContainer(purveyor=served)
+    app = Service(
         title="Purveyor",
         version=__version__,
         summary="Backing services by name.",
         lifespan=lifespan,
-        root_path=served.settings().http.root_path,
     )
+    app.root_path = http.root_path  # whether or not the proxy takes it off the paths it passes on
     app.state.container = served
-    app.state.parts = HttpContainer(purveyor=served)
+    app.state.parts = parts
     app.state.anonymous = anonymous
     app.state.stopping = stopping
     problems.install(app)
+    app.add_middleware(BodyLimit, size=http.max_body, timeout=http.body_timeout)
+    app.add_middleware(OriginCheck, origins=http.cors_origins)
+    rates = Rates(http.rate_limit, http.rate_limit)
+    app.add_middleware(RateLimit, tokens=parts.tokens, rates=rates)
+    if http.cors_origins:
+        app.add_middleware(cors, origins=http.cors_origins)
     api = APIRouter(prefix="/api/v1")
     for one in (providers.router,):
         api.include_router(one)

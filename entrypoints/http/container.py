@@ -9,6 +9,7 @@ from dependency_injector import providers as di
 
 from ...providers.catalogue import AuditLog, Tokens
 from ...services.chat import ModelList
+from .rates import Refusals
 
 __all__ = ["HttpContainer"]
 
@@ -28,3 +29,4 @@ class HttpContainer(containers.DeclarativeContainer):
         AuditLog, purveyor.catalogue, days=settings.audit_days
     )
     models: di.Provider[ModelList] = di.ThreadSafeSingleton(ModelList, purveyor)
+    refusals: di.Provider[Refusals] = di.ThreadSafeSingleton(Refusals)

@@ -17,6 +17,7 @@ from fastapi import FastAPI
 
 from purveyor.containers import ApplicationContainer
 from purveyor.entrypoints.http import create_app
+from purveyor.entrypoints.http.server import Server
 from purveyor.providers.registry import Role
 
 Serve = Callable[..., AbstractAsyncContextManager["Served"]]
@@ -28,7 +29,7 @@ class Served:
 
     app: FastAPI
     base_url: str
-    server: uvicorn.Server
+    server: Server
 
 
 @pytest.fixture(autouse=True)
@@ -72,16 +73,14 @@ def serve() -> Serve:
         chosen: dict[str, Any] = {"log_config": None, "ws": "none", "lifespan": "off"}
         chosen |= {"timeout_graceful_shutdown": 1} | options
         listener = socket.create_server(("127.0.0.1", 0))
-        server = uvicorn.Server(uvicorn.Config(app, **chosen))
-        running = asyncio.create_task(server._serve([listener]))
+        accepting = asyncio.Event()
+        server = Server(uvicorn.Config(app, **chosen), accepting.set)
+        running = asyncio.create_task(server.serve([listener]))
         try:
-            async with asyncio.timeout(10):
-                while not server.started and not running.done():  # noqa: ASYNC110 - it has no event
-                    await asyncio.sleep(0.005)
+            await asyncio.wait_for(accepting.wait(), 10)
             port = listener.getsockname()[1]
             yield Served(app, f"http://127.0.0.1:{port}", server)
         finally:
-            app.state.stopping.set()
             server.should_exit = True
             await running
 

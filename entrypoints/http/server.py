@@ -1,0 +1,232 @@
+"""The server: one process that listens, tells, and ends well."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import math
+import signal
+import socket
+from collections.abc import Callable, Generator
+from typing import Any, cast
+
+import uvicorn
+from fastapi import FastAPI
+
+from ...containers import ApplicationContainer
+from ...providers.registry import RegistryError, Role
+from ...settings import HttpSettings
+from .addresses import is_loopback
+from .app import create_app
+from .container import HttpContainer
+
+__all__ = ["ServeError", "serve"]
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class ServeError(RegistryError):
+    """The service cannot be as the settings say; the message tells what to do."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("CANNOT_SERVE", message)
+
+
+class Server(uvicorn.Server):
+    """
+    Uvicorn's server, which tells open streams that it ends before it waits for them.
+
+    Args:
+        config: Uvicorn's, of an application that :func:`create_app` has made.
+        tell: Called with nothing once connections are accepted.
+    """
+
+    def __init__(self, config: uvicorn.Config, tell: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._tell = tell
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Accept connections, and say so."""
+        await super().startup(sockets)
+        self._tell()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Tell the streams; then accept no more, and wait for the requests under way."""
+        cast(FastAPI, self.config.app).state.stopping.set()
+        await super().shutdown(sockets)
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None]:
+        """Leave signals to :func:`serve`."""
+        yield
+
+
+async def serve(
+    container: ApplicationContainer,
+    *,
+    tell: Callable[[str], None] = lambda _: None,
+    warn: Callable[[str], None] = lambda _: None,
+) -> signal.Signals | None:
+    """
+    Serve a container's API by its settings (``http``) until SIGINT or SIGTERM.
+
+    Args:
+        container: What is served. It is begun, and ended.
+        tell: Called with each address once connections are accepted.
+        warn: Called with what its operator should know.
+
+    Returns:
+        The signal that ended it; None where it was ended otherwise.
+
+    Raises:
+        ServeError: It cannot listen at the address, it must not (beyond this machine without a
+            token), or the certificate is of no use.
+        RegistryError: The container cannot begin.
+    """
+    settings = container.settings().http
+    app = create_app(container)
+    with contextlib.ExitStack() as listening:
+        sockets = _bind(settings, listening)
+
+        def accepting() -> None:
+            for one in sockets:
+                tell(_url(settings, one))
+
+        server = Server(_config(app, settings), accepting)
+        with _until_signalled(server) as received:
+            async with app.router.lifespan_context(app):
+                names = [one.getsockname()[0] for one in sockets]
+                app.state.anonymous = await _anonymous(app.state.parts, settings, names, warn)
+                await server.serve(sockets)
+    return received[0] if received else None
+
+
+@contextlib.contextmanager
+def _until_signalled(server: Server) -> Generator[list[signal.Signals]]:
+    """Let the first SIGINT or SIGTERM end a server, and a second one the process at once."""
+    loop = asyncio.get_running_loop()
+    received: list[signal.Signals] = []
+
+    def end(number: signal.Signals) -> None:
+        received.append(number)
+        server.should_exit = True
+        for one in _SIGNALS:
+            loop.remove_signal_handler(one)
+            signal.signal(one, signal.SIG_DFL)
+
+    with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):  # in a thread
+        for one in _SIGNALS:
+            loop.add_signal_handler(one, end, one)
+    try:
+        yield received
+    finally:
+        if not received:
+            for one in _SIGNALS:
+                loop.remove_signal_handler(one)
+
+
+async def _anonymous(
+    parts: HttpContainer, settings: HttpSettings, names: list[str], warn: Callable[[str], None]
+) -> Role | None:
+    """Return what callers without a token may do; refuse where that would be anybody."""
+    tokens = parts.tokens()
+    if not all(map(is_loopback, names)):
+        if not await tokens.are_valid():
+            raise ServeError(
+                f"{settings.host} can be reached from other machines, and there is no access "
+                "token yet. Make one first: `purveyor tokens create NAME --role admin`. Or listen "
+                "at 127.0.0.1, where this machine needs none."
+            )
+        if not settings.tls_certificate and not settings.trusted_proxies:
+            warn(
+                "Tokens and answers cross the network unencrypted. Give a certificate "
+                "(PURVEYOR_HTTP__TLS_CERTIFICATE), or name the proxy that has one "
+                "(PURVEYOR_HTTP__TRUSTED_PROXIES)."
+            )
+        return None
+    if await tokens.were_made():
+        return None
+    if settings.trusted_proxies:
+        warn("There is no access token, so nobody behind the proxy can call: "
+             "`purveyor tokens create NAME --role admin` makes one.")  # fmt: skip
+        return None
+    warn(
+        "There is no access token: every program on this machine may call, as an admin. "
+        "`purveyor tokens create NAME --role admin` makes one, and ends that."
+    )
+    return Role.ADMIN
+
+
+def _config(app: FastAPI, settings: HttpSettings) -> uvicorn.Config:
+    tls: dict[str, Any] = {}
+    if settings.tls_certificate:
+        tls = {"ssl_certfile": settings.tls_certificate, "ssl_keyfile": settings.tls_key}
+    config = uvicorn.Config(
+        app,
+        lifespan="off",  # its errors are the command's
+        ws="none",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=bool(settings.trusted_proxies),
+        forwarded_allow_ips=list(settings.trusted_proxies),
+        timeout_graceful_shutdown=math.ceil(settings.shutdown_timeout),
+        **tls,
+    )
+    try:
+        config.load()
+    except OSError as error:  # of which a fault of the certificate is one
+        reason = error.strerror or str(error)
+        raise ServeError(
+            f"The certificate {settings.tls_certificate} and its key "
+            f"{settings.tls_key or 'in the same file'} cannot be used: {reason}. Look at "
+            "PURVEYOR_HTTP__TLS_CERTIFICATE and PURVEYOR_HTTP__TLS_KEY."
+        ) from error
+    return config
+
+
+def _bind(settings: HttpSettings, listening: contextlib.ExitStack) -> list[socket.socket]:
+    """Return sockets bound to every address of the host, which do not listen yet."""
+    host, port = settings.host, settings.port
+    sockets: list[socket.socket] = []
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        for family, kind, protocol, _, address in dict.fromkeys(found):
+            try:
+                one = socket.socket(family, kind, protocol)
+            except OSError as error:
+                if error.errno == errno.EAFNOSUPPORT:  # IPv6 is switched off
+                    continue
+                raise
+            listening.callback(one.close)
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            one.bind((address[0], port, *address[2:]))
+            port = one.getsockname()[1]
+            sockets.append(one)
+    except OSError as error:
+        raise ServeError(_not_bound(settings, error)) from error
+    return sockets
+
+
+def _not_bound(settings: HttpSettings, error: OSError) -> str:
+    place = f"{settings.host}, port {settings.port}"
+    if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+        return (
+            f"{settings.host} is no address of this machine. Take another host: 127.0.0.1 is for "
+            "this machine alone, 0.0.0.0 for all its networks."
+        )
+    if error.errno == errno.EADDRINUSE:
+        return f"Another program listens at {place}. End it, or take another port; 0 is a free one."
+    if error.errno == errno.EACCES:
+        return f"Nobody but root may listen at {place}. Take a port above 1023."
+    return f"Nothing can listen at {place}: {error.strerror}."
+
+
+def _url(settings: HttpSettings, listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    shown = f"[{host}]" if ":" in host else host
+    scheme = "https" if settings.tls_certificate else "http"
+    return f"{scheme}://{shown}:{port}{settings.root_path}"
