@@ -53,6 +53,7 @@ _SHAPES: Mapping[str, _Shape] = {
     "MODEL_NOT_FOUND": _Shape(404, "model_not_found", "model"),
     "FETCH_FAILED": _Shape(424, "fetch_failed", "data_sources"),
     "RATE_LIMITED": _Shape(429, "rate_limit_exceeded"),
+    "TOO_MANY_REQUESTS": _Shape(429, "rate_limit_exceeded"),
     "QUOTA_EXHAUSTED": _Shape(429, "insufficient_quota"),
     "INVALID_CONFIG": _Shape(500, "invalid_config"),
     "OVERLOADED": _Shape(503, "overloaded"),

@@ -268,8 +268,9 @@ class TestTheBudget:
     ) -> None:
         for number in range(4):
             (files / f"{number}.txt").write_text("x")
-        with pytest.raises(FetchError, match=r"more than 3 files.*chat\.max_items"):
+        with pytest.raises(FetchError, match=r"more than 3 files.*chat\.max_items") as caught:
             await brief(["files:*"], container=start(max_items=3))
+        assert caught.value.code == "TOO_MANY_ITEMS"
         assert entries(temporary) == []
 
     @pytest.mark.parametrize("content", [b"\x89PNG\r\n\x1a\n" * 100, b"a\0b", b"gr\xf6\xdfe"])

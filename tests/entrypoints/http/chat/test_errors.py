@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncGenerator
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -13,9 +14,11 @@ from fastapi import FastAPI
 from openai import APIStatusError, AsyncOpenAI
 
 from purveyor.containers import ApplicationContainer
+from purveyor.entrypoints.http import create_app
 from purveyor.providers.ai import AIConfig, AIProvider, Completion
 from purveyor.providers.ai.base import Request
 from purveyor.providers.registry import Role, guarded
+from purveyor.settings import Settings
 from purveyor.testing.doubles import Called, Fault, OpenAIDouble, Reply
 
 from .conftest import Judge
@@ -281,6 +284,18 @@ class TestOfTheCaller:
 
 
 class TestTheShape:
+    async def test_is_that_of_what_is_refused_before_the_route(self, home: Path) -> None:
+        settings = Settings(home=home, http={"max_body": 1024, "rate_limit": 1})
+        app = create_app(ApplicationContainer(settings=settings, monitoring=False))
+        transport = httpx2.ASGITransport(app=app)
+        async with httpx2.AsyncClient(transport=transport) as client:
+            large = await client.post(CHAT, json={"messages": "x" * 2000})
+            again = await client.post(CHAT, json=ASKED)
+        assert (large.status_code, large.json()["error"]["code"]) == (413, "body_too_large")
+        assert (again.status_code, again.json()["error"]["code"]) == (429, "rate_limit_exceeded")
+        assert again.json()["error"]["type"] == "rate_limit_error"
+        assert int(again.headers["retry-after"]) >= 1
+
     async def test_is_the_published_one(
         self, raw: httpx2.AsyncClient, token: str, published: Judge
     ) -> None:
