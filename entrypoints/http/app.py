@@ -79,13 +79,13 @@ def create_app(
         version=__version__,
         summary="Backing services by name.",
         lifespan=lifespan,
-        root_path=http.root_path,
         generate_unique_id_function=openapi.operation_id,
         docs_url=None,  # these pages load scripts from foreign hosts
         redoc_url=None,
         # Newer versions of FastAPI observe by themselves, with the messages of exceptions.
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
+    app.root_path = http.root_path  # whether or not the proxy takes it off the paths it passes on
     app.state.container = served
     app.state.parts = parts
     app.state.anonymous = anonymous

@@ -92,7 +92,7 @@ class BodyLimit:
                 message["more_body"] = True
             await send(message)
 
-        await as_response(problem)(scope, receive, send_open)
+        await as_response(problem, scope)(scope, receive, send_open)
         with suppress(TimeoutError):
             async with asyncio.timeout(self._timeout):
                 while (await receive()).get("more_body"):
@@ -118,7 +118,8 @@ class RateLimit:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
         if scope["type"] == "http" and (wait := self._rates.take(self._caller(scope))):
-            await as_response(too_often("Too many requests.", wait))(scope, receive, send)
+            problem = too_often("Too many requests.", wait)
+            await as_response(problem, scope)(scope, receive, send)
         else:
             await self._app(scope, receive, send)
 

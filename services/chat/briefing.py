@@ -76,17 +76,18 @@ async def brief(
     if not wanted:
         return Briefing()
     settings = container.settings().chat
+    too_many = FetchError(
+        f"These are more than {settings.max_items} files, which is what a model is told of at "
+        "once: name fewer, or allow more (chat.max_items).",
+        code="TOO_MANY_ITEMS",
+    )
     found = 0
 
-    def count(item: ManifestItem) -> None:
+    def count(_: ManifestItem) -> None:
         nonlocal found
         found += 1
         if found > settings.max_items:
-            raise FetchError(
-                f"These are more than {settings.max_items} files, of which a model can be told at "
-                "once: name fewer, or allow more (chat.max_items).",
-                code="TOO_MANY_ITEMS",
-            )
+            raise too_many
 
     folder = _folder()  # not in a thread: a cancelled caller would leave it
     try:
@@ -99,6 +100,10 @@ async def brief(
             item_bytes=settings.item_bytes,
             total_bytes=settings.total_bytes,
         )
+    except FetchError:
+        if found > settings.max_items:
+            raise too_many from None
+        raise
     finally:
         await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
     return Briefing(items)

@@ -106,7 +106,7 @@ class EventStream(Response):
     async def _sent(self, send: Send) -> None:
         async with aclosing(self._events) as events:
             async for event in events:
-                await self._say(send, json.dumps(event, ensure_ascii=False))
+                await self._say(send, json.dumps(event))
                 await asyncio.sleep(0)  # else one that has all ready lets nobody else run
         await self._say(send, "[DONE]")
 

@@ -6,9 +6,10 @@ https://platform.openai.com/docs/guides/error-codes
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import Response
 from typing_extensions import TypedDict
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from ..problems import Problem
 
-__all__ = ["ErrorAnswer", "as_answer", "as_event", "is_below_v1"]
+__all__ = ["ErrorAnswer", "as_answer", "as_event", "as_json", "is_below_v1"]
 
 
 class Error(TypedDict):
@@ -52,6 +53,7 @@ _SHAPES: Mapping[str, _Shape] = {
     "MODEL_NOT_FOUND": _Shape(404, "model_not_found", "model"),
     "FETCH_FAILED": _Shape(424, "fetch_failed", "data_sources"),
     "RATE_LIMITED": _Shape(429, "rate_limit_exceeded"),
+    "TOO_MANY_REQUESTS": _Shape(429, "rate_limit_exceeded"),
     "QUOTA_EXHAUSTED": _Shape(429, "insufficient_quota"),
     "INVALID_CONFIG": _Shape(500, "invalid_config"),
     "OVERLOADED": _Shape(503, "overloaded"),
@@ -71,12 +73,19 @@ def is_below_v1(scope: Mapping[str, Any]) -> bool:
     return path == "/v1" or path.startswith("/v1/")
 
 
+def as_json(
+    data: Mapping[str, Any], status: int = 200, headers: Mapping[str, str] | None = None
+) -> Response:
+    """Return an answer of JSON, which may have broken characters, as models may write them."""
+    return Response(json.dumps(data), status, headers, "application/json")
+
+
 def as_answer(problem: Problem) -> Response:
     """Return the answer that tells a problem."""
     headers = dict(problem.headers)
     if problem.code in _NOT_AGAIN:
         headers["x-should-retry"] = "false"
-    return JSONResponse(as_event(problem), _shape(problem).status, headers=headers)
+    return as_json(as_event(problem), _shape(problem).status, headers)
 
 
 def as_event(problem: Problem) -> ErrorAnswer:

@@ -51,14 +51,18 @@ _NEUTRAL: dict[str, Any] = {
 """What says no more than saying nothing."""
 
 
-class ImageUrl(BaseModel):
+class _Asked(BaseModel):
+    model_config = ConfigDict(strict=True)  # a number is no text, as in the published schema
+
+
+class ImageUrl(_Asked):
     """Where a picture is: an ``https://`` address, or the picture itself in a ``data:`` URL."""
 
     url: str
     detail: str | None = None
 
 
-class ContentPart(BaseModel):
+class ContentPart(_Asked):
     """A piece of a message: a text, a picture (of the user), or a refusal (of the assistant)."""
 
     type: Literal["text", "image_url", "refusal"]
@@ -73,14 +77,14 @@ class ContentPart(BaseModel):
         return self
 
 
-class CalledFunction(BaseModel):
+class CalledFunction(_Asked):
     """A function the model asked for, its arguments as JSON."""
 
     name: str
     arguments: str
 
 
-class CalledTool(BaseModel):
+class CalledTool(_Asked):
     """A tool the model asked for."""
 
     id: str
@@ -100,7 +104,7 @@ Content = Annotated[
 ]
 
 
-class ChatMessage(BaseModel):
+class ChatMessage(_Asked):
     """One message of the conversation."""
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
@@ -117,7 +121,7 @@ class ChatMessage(BaseModel):
         return self
 
 
-class Function(BaseModel):
+class Function(_Asked):
     """A function the model may ask for."""
 
     name: str = Field(min_length=1)
@@ -126,27 +130,27 @@ class Function(BaseModel):
     strict: bool | None = None
 
 
-class OfferedTool(BaseModel):
+class OfferedTool(_Asked):
     """A tool the model may ask for."""
 
     type: Literal["function"]
     function: Function
 
 
-class NamedFunction(BaseModel):
+class NamedFunction(_Asked):
     """The name of a function."""
 
     name: str
 
 
-class NamedTool(BaseModel):
+class NamedTool(_Asked):
     """The one tool the model is to ask for."""
 
     type: Literal["function"]
     function: NamedFunction
 
 
-class AnswerSchema(BaseModel):
+class AnswerSchema(_Asked):
     """What the answer is to look like."""
 
     model_config = ConfigDict(serialize_by_alias=True)
@@ -157,7 +161,7 @@ class AnswerSchema(BaseModel):
     strict: bool | None = None
 
 
-class ResponseFormat(BaseModel):
+class ResponseFormat(_Asked):
     """Whether the answer is text, any JSON, or JSON by a schema."""
 
     type: Literal["text", "json_object", "json_schema"]
@@ -170,13 +174,13 @@ class ResponseFormat(BaseModel):
         return self
 
 
-class StreamOptions(BaseModel):
+class StreamOptions(_Asked):
     """What a stream has beside the answer."""
 
     include_usage: bool | None = None
 
 
-class DataItem(BaseModel):
+class DataItem(_Asked):
     """Items of a data source: a name, or a pattern such as ``2026/*.csv``."""
 
     model_config = ConfigDict(extra="forbid")
@@ -185,7 +189,7 @@ class DataItem(BaseModel):
     item: str = Field(min_length=1)
 
 
-class DataQuery(BaseModel):
+class DataQuery(_Asked):
     """A question to a data source, in its own language."""
 
     model_config = ConfigDict(extra="forbid")
@@ -198,7 +202,7 @@ class DataQuery(BaseModel):
     )
 
 
-class ChatRequest(BaseModel):
+class ChatRequest(_Asked):
     """
     A conversation whose next message is asked for.
 

@@ -7,7 +7,7 @@ from contextlib import aclosing
 from typing import Any
 
 from fastapi import APIRouter, Request
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import Response
 from typing_extensions import TypedDict
 
 from ....containers import ApplicationContainer
@@ -19,7 +19,7 @@ from ....providers.registry.failover import FailoverConfig
 from ....services.chat import Briefing, ListedModel, brief
 from ..chat.answer import Answering, ChatChunk, ChatCompletion
 from ..chat.attend import CallerGoneError, EventStream, attended
-from ..chat.errors import ErrorAnswer
+from ..chat.errors import ErrorAnswer, as_json
 from ..chat.request import ChatRequest
 from ..identity import Operator, Reader
 from ..parts import Container, Parts
@@ -30,6 +30,13 @@ __all__ = ["router"]
 _ERRORS: dict[int | str, dict[str, Any]] = {
     "4XX": {"model": ErrorAnswer, "description": "The request cannot be answered as it is."},
     "5XX": {"model": ErrorAnswer, "description": "The provider, or this service, failed."},
+}
+
+_EVENT = {
+    "type": "object",
+    "description": "An event; the last one is `[DONE]`, or an error.",
+    "properties": {"data": {"type": "string", "description": "A `chat.completion.chunk`."}},
+    "required": ["data"],
 }
 
 router = APIRouter(prefix="/v1", tags=["chat"], responses=_ERRORS)
@@ -57,7 +64,7 @@ class Models(TypedDict):
     responses={
         200: {
             "description": "The answer; with `stream` as server-sent events.",
-            "content": {"text/event-stream": {"schema": {"type": "string"}}},
+            "content": {"text/event-stream": {"schema": _EVENT}},
         }
     },
 )
@@ -73,7 +80,7 @@ async def complete(
     if asked.stream:
         return EventStream(chat.stream(), getattr(request.app.state, "stopping", None))
     try:
-        return JSONResponse(await attended(chat.complete(), request.receive))
+        return as_json(await attended(chat.complete(), request.receive))
     except CallerGoneError:
         return Response(status_code=499)
 

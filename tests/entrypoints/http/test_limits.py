@@ -359,7 +359,7 @@ async def test_origins_in_the_settings_may_read_and_change(
 
 
 @pytest.mark.parametrize(
-    "origin", ["*", "app.example", "https://app.example/", "https://*.example"]
+    "origin", ["*", "shop.example", "https://shop.example/", "https://*.example"]
 )
 def test_what_is_no_origin_is_refused_by_the_settings(
     origin: str, monkeypatch: pytest.MonkeyPatch

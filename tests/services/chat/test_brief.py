@@ -82,7 +82,13 @@ class Gate(LocalFileSource):
         return await super().fetch(item, target, format=format)
 
     async def fetch_query(
-        self, statement: str, target: Target, parameters: Any = (), *, name: str = "", format: Any
+        self,
+        statement: str,
+        target: Target,
+        parameters: Any = (),
+        *,
+        name: str = "query",
+        format: Any = "csv",
     ) -> FetchedItem:
         async with Workspace.of(target).create(name, suffix=".csv") as draft:
             await draft.write(f"n\n{statement}\n".encode())
@@ -187,7 +193,8 @@ class TestTheFolder:
         (files / "a.txt").write_text("a")
         with pytest.raises(FetchError, match="files:missing: There is no") as caught:
             await brief(["files:a.txt", "files:missing"], container=start())
-        assert [row["item"] for row in caught.value.context["failures"]] == ["files:missing"]
+        failures: Any = caught.value.context["failures"]
+        assert [row["item"] for row in failures] == ["files:missing"]
         assert entries(temporary) == []
 
     async def test_is_gone_when_the_caller_gives_up(
@@ -261,8 +268,9 @@ class TestTheBudget:
     ) -> None:
         for number in range(4):
             (files / f"{number}.txt").write_text("x")
-        with pytest.raises(FetchError, match=r"more than 3 files.*chat\.max_items"):
+        with pytest.raises(FetchError, match=r"more than 3 files.*chat\.max_items") as caught:
             await brief(["files:*"], container=start(max_items=3))
+        assert caught.value.code == "TOO_MANY_ITEMS"
         assert entries(temporary) == []
 
     @pytest.mark.parametrize("content", [b"\x89PNG\r\n\x1a\n" * 100, b"a\0b", b"gr\xf6\xdfe"])

@@ -14,7 +14,9 @@ from fastapi import FastAPI
 from openai import APIStatusError, AsyncOpenAI, BadRequestError, NotFoundError
 from pydantic import BaseModel
 
+from purveyor.containers import ApplicationContainer
 from purveyor.testing.doubles import AnthropicDouble, Called, OpenAIDouble, Reply, picture
+from purveyor.testing.servers import PostgreSQL
 
 from .conftest import Judge
 
@@ -347,6 +349,25 @@ class TestDataSources:
             "is_text": True,
             "told": 13,
         }
+
+    @pytest.mark.server("postgresql")
+    async def test_may_be_questions_to_a_database(
+        self,
+        models: AsyncOpenAI,
+        openai: OpenAIDouble,
+        container: ApplicationContainer,
+        postgresql: PostgreSQL,
+    ) -> None:
+        await container.data_sources.registry.register(
+            "warehouse", {"type": "postgresql", "dsn": postgresql.dsn()}
+        )
+        query = {"source": "warehouse", "query": "select $1::int as n", "parameters": [42]}
+        answer: Any = await models.chat.completions.create(
+            model="chat", messages=HELLO, extra_body={"data_sources": [{**query, "name": "it"}]}
+        )
+        (told,) = answer.purveyor["data_sources"]
+        assert (told["item"], told["rows"], told["columns"]) == ("it", 1, ["n"])
+        assert "\nn\n42\nEND DATA" in openai.heard[-1].said[0][1]
 
     @pytest.mark.requirement("S3.35")
     @pytest.mark.parametrize("stream", [False, True])
