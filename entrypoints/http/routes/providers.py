@@ -90,8 +90,10 @@ async def list_providers(
     page = parts.listing().page(limit, after=cursor, families=families, wanted=wanted)
     answer = Response(page.to_json(), media_type=JSON)
     if page.next is not None:
-        query = {**request.query_params, "cursor": page.next}
-        answer.headers["Link"] = f'<{request.url.path}?{urlencode(query)}>; rel="next"'
+        root, path = request.scope.get("root_path", ""), request.url.path
+        below = path if path.startswith(root) else root + path  # a proxy may have taken it off
+        query = urlencode({**request.query_params, "cursor": page.next})
+        answer.headers["Link"] = f'<{below}?{query}>; rel="next"'
     return answer
 
 
