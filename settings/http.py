@@ -64,10 +64,9 @@ class HttpSettings(_Branch):
     @field_validator("cors_origins")
     @classmethod
     def _are_origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
-        for one in origins:
-            if not re.fullmatch(r"https?://[^\s/?#*@]+", one):
-                raise ValueError(
-                    f"{one!r} is no origin: give a scheme and a host, as https://app.example.com, "
-                    "without a path; * is not allowed"
-                )
+        if not all(re.fullmatch(r"https?://[^\s/?#*@]+", one) for one in origins):
+            raise ValueError(
+                "must be origins: each a scheme and a host, without a path or a wildcard, such as "
+                "https://app.example.com"
+            )
         return tuple(one.lower() for one in origins)

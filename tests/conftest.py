@@ -40,11 +40,13 @@ def _clean_environment(
 @pytest.fixture(autouse=True)
 def _restored_logging() -> Iterator[None]:
     """The command line sets the level and the handlers of its process."""
-    logger = logging.getLogger("purveyor")
-    level, handlers = logger.level, logger.handlers[:]
+    loggers = [logging.getLogger(name) for name in ("purveyor", "uvicorn.error")]
+    before = [(one.level, one.handlers[:], one.propagate) for one in loggers]
     yield
-    logger.setLevel(level)
-    logger.handlers[:] = handlers
+    for logger, (level, handlers, propagate) in zip(loggers, before, strict=True):
+        logger.setLevel(level)
+        logger.handlers[:] = handlers
+        logger.propagate = propagate
 
 
 def require(server: type[LoopbackServer]) -> None:

@@ -15,6 +15,7 @@ from ...providers.registry import Role
 from . import openapi, problems
 from .container import HttpContainer
 from .limits import BodyLimit, RateLimit
+from .rates import Rates
 from .routes import data_sources, operations, providers, types
 from .security import OriginCheck, SecurityHeaders, cors
 from .stopping import Stopping
@@ -66,11 +67,11 @@ def create_app(
         version=__version__,
         summary="Backing services by name.",
         lifespan=lifespan,
-        root_path=http.root_path,
         generate_unique_id_function=openapi.operation_id,
         docs_url=None,  # these pages load scripts from foreign hosts
         redoc_url=None,
     )
+    app.root_path = http.root_path  # whether or not the proxy takes it off the paths it passes on
     app.state.container = served
     app.state.parts = parts
     app.state.anonymous = anonymous
@@ -78,7 +79,8 @@ def create_app(
     problems.install(app)
     app.add_middleware(BodyLimit, size=http.max_body, timeout=http.body_timeout)
     app.add_middleware(OriginCheck, origins=http.cors_origins)
-    app.add_middleware(RateLimit, tokens=parts.tokens, per_second=http.rate_limit)
+    rates = Rates(http.rate_limit, http.rate_limit)
+    app.add_middleware(RateLimit, tokens=parts.tokens, rates=rates)
     if http.cors_origins:
         app.add_middleware(cors, origins=http.cors_origins)
     api = APIRouter(prefix="/api/v1")

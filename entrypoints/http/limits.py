@@ -52,6 +52,8 @@ class BodyLimit:
         except Problem as problem:
             await self._refuse(problem, scope, receive, send)
             return
+        if first["type"] == "http.disconnect":
+            return  # nobody is there to be answered
         messages = [first]
 
         async def read() -> Message:
@@ -105,13 +107,13 @@ class RateLimit:
     Args:
         app: What answers.
         tokens: Gives the tokens that count by themselves.
-        per_second: Requests a second of one caller, and so many at once.
+        rates: Of the callers.
     """
 
-    def __init__(self, app: ASGIApp, tokens: Callable[[], Tokens], per_second: int) -> None:
+    def __init__(self, app: ASGIApp, tokens: Callable[[], Tokens], rates: Rates) -> None:
         self._app = app
         self._tokens = tokens
-        self._rates = Rates(per_second, per_second)
+        self._rates = rates
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""

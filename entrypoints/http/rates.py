@@ -46,8 +46,11 @@ class Rates:
         wait = paid_back - now - self._ahead
         if len(self._paid_back) >= self._callers:
             del self._paid_back[next(iter(self._paid_back))]  # who was not seen for longest
-        self._paid_back[caller] = paid_back if wait > 0 else paid_back + self._interval
-        return max(wait, 0.0)
+        if wait > 1e-6:
+            self._paid_back[caller] = paid_back
+            return wait
+        self._paid_back[caller] = paid_back + self._interval
+        return 0.0
 
 
 class Refusals:

@@ -249,6 +249,7 @@ class Tokens:
             found = _Known(await self._read(), now)
         except CatalogueUnavailableError as error:
             if known is None or changes != self._changes or now - known.read_at > _AWAY:
+                self._known = None
                 raise
             self._fault = error.message
             return known
