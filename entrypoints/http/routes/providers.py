@@ -238,7 +238,7 @@ async def shown(
 ) -> Response:
     """Answer with a provider as it is now, or that it is as the caller knows it."""
     found = await details_of(container, registry_of(container, family), name)
-    headers = {"ETag": found.etag, "Cache-Control": "no-cache"}
+    headers = {"ETag": found.etag}
     if found.etag.strip('"') in known or "*" in known:
         return Response(status_code=304, headers=headers)
     return Response(found.body, status, headers=headers, media_type=JSON)
