@@ -37,6 +37,15 @@ class Page:
         return b'{"items":[%b],"next":%b}' % (b",".join(self.rows), json.dumps(self.next).encode())
 
 
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A row that was serialised, and the moment it tells of."""
+
+    moment: tuple[object, ...] | None
+    info: ProviderInfo
+    json: bytes
+
+
 class Listing:
     """
     The providers of all families in order of family and name, page by page.
@@ -50,7 +59,7 @@ class Listing:
 
     def __init__(self, registries: Callable[[], Mapping[str, ProviderRegistry[Any]]]) -> None:
         self._registries = registries
-        self._rows: dict[Key, tuple[ProviderInfo, bytes]] = {}
+        self._rows: dict[Key, Row] = {}
 
     def page(
         self,
@@ -74,19 +83,23 @@ class Listing:
         """
         rows: list[bytes] = []
         last: Key | None = None
-        for key, info in self._infos(None if after is None else _key(after), families):
-            if wanted is not None and not wanted(info):
+        for key, registry in self._places(None if after is None else _key(after), families):
+            try:
+                row = self._row(key, registry)
+            except NotFoundError:  # it went this very moment
+                continue
+            if wanted is not None and not wanted(row.info):
                 continue
             if len(rows) == limit and last is not None:
                 return Page(rows, _cursor(last))
-            rows.append(self._row(key, info))
+            rows.append(row.json)
             last = key
         return Page(rows, None)
 
-    def _infos(
+    def _places(
         self, after: Key | None, families: Collection[str] | None
-    ) -> Iterator[tuple[Key, ProviderInfo]]:
-        """Give what is known of each provider behind a place, faulty ones too."""
+    ) -> Iterator[tuple[Key, ProviderRegistry[Any]]]:
+        """Give family and name of each provider behind a place."""
         registries = self._registries()
         self._tidy(registries)
         for family in sorted(registries):
@@ -96,17 +109,15 @@ class Listing:
             names = registry.names()
             start = bisect_right(names, after[1]) if after and after[0] == family else 0
             for name in names[start:]:
-                try:
-                    yield (family, name), registry.info(name, faulty=True)
-                except NotFoundError:  # it went this very moment
-                    continue
+                yield (family, name), registry
 
-    def _row(self, key: Key, info: ProviderInfo) -> bytes:
-        known = self._rows.get(key)
-        if known is not None and known[0] == info:
-            return known[1]
-        row = json.dumps(plain(info.to_dict()), ensure_ascii=False, separators=(",", ":")).encode()
-        self._rows[key] = info, row
+    def _row(self, key: Key, registry: ProviderRegistry[Any]) -> Row:
+        moment, known = registry.moment(key[1]), self._rows.get(key)
+        if known is not None and moment is not None and known.moment == moment:
+            return known
+        info = registry.info(key[1], faulty=True)
+        json_ = json.dumps(plain(info.to_dict()), ensure_ascii=False, separators=(",", ":"))
+        self._rows[key] = row = Row(moment, info, json_.encode())
         return row
 
     def _tidy(self, registries: Mapping[str, ProviderRegistry[Any]]) -> None:

@@ -29,7 +29,7 @@ _ROLE_OF: dict[str, Role] = {
         (
             "default_name", "family", "find_by_capability", "get_all_provider_health",
             "get_provider_health", "has", "health", "health_report", "holders", "info",
-            "is_registered", "list", "names", "serves", "types", "on", "off",
+            "is_registered", "list", "moment", "names", "serves", "types", "on", "off",
         ),
         Role.READER,
     ),
@@ -55,8 +55,8 @@ _ROLE_OF: dict[str, Role] = {
 
 _NAMED = {
     "config", "create", "dispose", "get", "get_provider_health", "has", "health", "holders",
-    "info", "initialize", "is_registered", "lease", "reload", "require", "reset_breaker", "restart",
-    "serves", "set_default", "settings", "start", "start_health_monitoring", "stop",
+    "info", "initialize", "is_registered", "lease", "moment", "reload", "require", "reset_breaker",
+    "restart", "serves", "set_default", "settings", "start", "start_health_monitoring", "stop",
     "stop_health_monitoring", "unregister",
 }  # fmt: skip
 """Calls about one provider, which a view for a pipeline allows for the pipeline's own only."""

@@ -139,6 +139,18 @@ class Lookup(Generic[ProviderT]):
                 raise
             return _faulty(self.family.name, name, declaration, error, is_default=is_default)
 
+    def moment(self, name: str) -> tuple[object, ...] | None:
+        """
+        Return something that is equal to what it was as long as :meth:`info` is.
+
+        It is cheap: who keeps what he made of an info asks whether it is still good. None for a
+        provider that nobody needed yet, or whose settings have faults.
+        """
+        registration = self._registrations.get(name)
+        if registration is None:
+            return None
+        return (name == self._default_or_none(), *registration.moment())
+
     def config(self, name: str) -> BaseModel | None:
         """Return a provider's settings, secrets typed and so masked; None for a plain object."""
         return self._find(name).config

@@ -90,8 +90,10 @@ async def list_providers(
     page = parts.listing().page(limit, after=cursor, families=families, wanted=wanted)
     answer = Response(page.to_json(), media_type=JSON)
     if page.next is not None:
-        query = {**request.query_params, "cursor": page.next}
-        answer.headers["Link"] = f'<{request.url.path}?{urlencode(query)}>; rel="next"'
+        root, path = request.scope.get("root_path", ""), request.url.path
+        below = path if path.startswith(root) else root + path  # a proxy may have taken it off
+        query = urlencode({**request.query_params, "cursor": page.next})
+        answer.headers["Link"] = f'<{below}?{query}>; rel="next"'
     return answer
 
 
@@ -236,7 +238,7 @@ async def shown(
 ) -> Response:
     """Answer with a provider as it is now, or that it is as the caller knows it."""
     found = await details_of(container, registry_of(container, family), name)
-    headers = {"ETag": found.etag, "Cache-Control": "no-cache"}
+    headers = {"ETag": found.etag}
     if found.etag.strip('"') in known or "*" in known:
         return Response(status_code=304, headers=headers)
     return Response(found.body, status, headers=headers, media_type=JSON)

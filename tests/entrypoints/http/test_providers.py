@@ -568,6 +568,37 @@ async def test_only_administrators_try_settings_out(closed: httpx2.AsyncClient) 
     assert (await ask("admin")).json()["status"] == "healthy"
 
 
+# -- in another application --------------------------------------------------------------
+
+
+async def test_it_works_below_a_path_of_another_application(
+    container: ApplicationContainer,
+) -> None:
+    outer = FastAPI()
+    outer.mount("/purveyor", create_app(container, anonymous=Role.ADMIN))
+    async with httpx2.AsyncClient(
+        transport=httpx2.ASGITransport(app=outer), base_url="http://127.0.0.1"
+    ) as client:
+        page = await client.get(f"/purveyor{PROVIDERS}?limit=1")
+        link = page.headers["link"].partition("<")[2].partition(">")[0]
+        assert link.startswith(f"/purveyor{PROVIDERS}?limit=1&cursor=")
+        assert (await client.get(link)).json()["items"][0]["name"] == "filesystem"
+        assert (
+            await client.put(f"/purveyor{MADE}", json={"type": "filesystem"})
+        ).status_code == 201
+        assert (await client.get("/purveyor/openapi.json")).status_code == 200
+
+
+async def test_links_lead_through_a_proxy_that_takes_its_path_off(
+    container: ApplicationContainer,
+) -> None:
+    app = create_app(container, anonymous=Role.ADMIN)
+    transport = httpx2.ASGITransport(app=app, root_path="/behind")
+    async with httpx2.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+        page = await client.get(f"{PROVIDERS}?limit=1")
+    assert page.headers["link"].startswith(f"</behind{PROVIDERS}?")
+
+
 # -- problems ----------------------------------------------------------------------------
 
 
