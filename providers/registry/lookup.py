@@ -11,17 +11,19 @@ from typing import Generic, TypeVar
 from pydantic import BaseModel
 
 from ...settings import ProviderSettings
-from .errors import NotFoundError, RegistryError, nearest_first
+from .errors import InvalidNameError, NotFoundError, RegistryError, nearest_first
 from .metadata import ProviderInfo, Status, capability_set
 from .registration import Declaration, Registration
 from .report import LoadReport, LoadRow, Outcome
 from .types import Family, ProviderTypes
+from .validation import check_name
 
 __all__ = ["Lookup"]
 
 logger = logging.getLogger(__name__)
 
 _ALIAS = "alias"
+_ANY = "<NAME>"
 """The type of providers that are further names of others, in the families that have it."""
 
 ProviderT = TypeVar("ProviderT")
@@ -247,7 +249,7 @@ class Lookup(Generic[ProviderT]):
             )
         raise NotFoundError(
             f"Provider not found: the {self.family.name} family has no provider yet. "
-            f"{self._how_to_add('<NAME>')}"
+            f"{self._how_to_add(_ANY)}"
         )
 
     def _implied_default(self) -> str | None:
@@ -336,6 +338,11 @@ class Lookup(Generic[ProviderT]):
         types = ", ".join(nearest_first(name, self.types.names(self.family.name)))
         if not types:
             return f"No provider type of the family {self.family.name} is installed."
+        if name != _ANY:
+            try:
+                check_name(name)
+            except InvalidNameError as error:
+                return error.message
         variable = f"PURVEYOR_{self.family.name}__PROVIDERS__{name}__TYPE".upper()
         return f"To add it, set {variable} to a type: {types}."
 

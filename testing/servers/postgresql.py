@@ -33,6 +33,7 @@ class PostgreSQL(LoopbackServer):
         (self.port,) = free_ports(1)
         self.user = "nobody" if os.geteuid() == 0 else None
         self._programs = Path(os.sep)
+        self._version = 0
 
     @classmethod
     def executable(cls) -> str:
@@ -90,9 +91,10 @@ class PostgreSQL(LoopbackServer):
     def is_ready(self) -> bool:
         """Tell whether the superuser can log in and ask."""
         try:
-            return self.execute("SELECT 1") == "1"
+            self._version = int(self.execute("SHOW server_version_num"))
         except RuntimeError:
             return False
+        return True
 
     def execute(self, statement: str, database: str = "postgres") -> str:
         """
@@ -107,7 +109,9 @@ class PostgreSQL(LoopbackServer):
     def create_database(self, name: str | None = None) -> str:
         """Make a database, under a new name unless one is given, and return its name."""
         database = name or f"test_{secrets.token_hex(6)}"
-        self.execute(f'CREATE DATABASE "{database}"')
+        # Copying the template's files takes half as long as writing it all to the log.
+        quickly = "STRATEGY file_copy" if self._version >= 150_000 else ""
+        self.execute(f'CREATE DATABASE "{database}" {quickly}')
         return database
 
     def halt(self) -> None:
