@@ -208,6 +208,8 @@ def _bind(settings: HttpSettings, listening: contextlib.ExitStack) -> list[socke
             sockets.append(one)
     except OSError as error:
         raise ServeError(_not_bound(settings, error)) from error
+    if not sockets:
+        raise ServeError(f"This machine has no IPv6, and {host} is an address of it. Take another.")
     return sockets
 
 
