@@ -70,7 +70,12 @@ def serve() -> Serve:
 
     @asynccontextmanager
     async def serving(app: FastAPI, **options: Any) -> AsyncGenerator[Served]:
-        chosen: dict[str, Any] = {"log_config": None, "ws": "none", "lifespan": "off"}
+        chosen: dict[str, Any] = {
+            "log_config": None,
+            "http": "h11",
+            "ws": "none",
+            "lifespan": "off",
+        }
         chosen |= {"timeout_graceful_shutdown": 1} | options
         listener = socket.create_server(("127.0.0.1", 0))
         accepting = asyncio.Event()
