@@ -67,4 +67,4 @@ def _start_logging() -> None:
     server = logging.getLogger("uvicorn.error")
     server.handlers[:] = [handler]
     server.propagate = False
-    server.setLevel(logging.WARNING)
+    server.setLevel(logging.ERROR)  # what it warns of, anybody can bring about without end

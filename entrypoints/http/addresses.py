@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 
 from starlette.types import Scope
 
@@ -19,9 +20,8 @@ def is_loopback(host: str) -> bool:
 
 def is_loopback_host(header: str) -> bool:
     """Tell the same of a ``Host`` header, with or without a port."""
-    if header.startswith("["):
-        return is_loopback(header[1:].partition("]")[0])
-    return is_loopback(header.partition(":")[0])
+    found = re.fullmatch(r"(?:\[([^\[\]]+)\]|([^:\[\]]+))(?::\d+)?", header)
+    return found is not None and is_loopback(found[1] or found[2])
 
 
 def address_of(scope: Scope) -> str:

@@ -91,7 +91,7 @@ def clear_cookie(response: Response, request: Request) -> None:
 def _cookie(request: Request) -> dict[str, Any]:
     return {
         "path": request.scope.get("root_path") or "/",
-        "secure": request.url.scheme == "https",
+        "secure": request.scope["scheme"] == "https",
         "httponly": True,
         "samesite": "strict",
     }
@@ -167,7 +167,7 @@ def _needs(role: Role) -> Any:
         )
         if not parts.refusals().records.take(caller.name):
             action = getattr(request.scope.get("route"), "name", request.method.lower())
-            target = "/".join(map(str, request.path_params.values())) or request.url.path
+            target = "/".join(map(str, request.path_params.values())) or request.scope["path"]
             await parts.audit().write(caller.name, action, target, denied)
         raise denied
 
@@ -176,7 +176,7 @@ def _needs(role: Role) -> Any:
 
 def _log(request: Request, why: str) -> None:
     if not parts_of(request).refusals().lines.take(""):
-        address, path = address_of(request.scope), request.url.path[:200]
+        address, path = address_of(request.scope), request.scope["path"][:200]
         logger.warning("refused %s %r of %s: %s", request.method, path, address, why)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from urllib.parse import urlsplit
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -14,16 +14,18 @@ from .problems import Problem, as_response
 
 __all__ = ["OriginCheck", "SecurityHeaders", "cors"]
 
-_HEADERS = {
-    "Content-Security-Policy": "default-src 'self'; img-src 'self' data:; object-src 'none'; "
-    "base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
-    "Referrer-Policy": "same-origin",
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-}
+_HEADERS = [
+    (b"content-security-policy", b"default-src 'self'; img-src 'self' data:; object-src 'none'; "
+     b"base-uri 'none'; form-action 'self'; frame-ancestors 'none'"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"permissions-policy", b"camera=(), geolocation=(), microphone=()"),
+    (b"referrer-policy", b"same-origin"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+]  # fmt: skip
+_UNKEPT = [*_HEADERS, (b"cache-control", b"no-store")]
+_HTTPS = (b"strict-transport-security", b"max-age=31536000")
 _STATIC = "/static/"
 """Below it is what anybody may keep."""
 _SAFE = ("GET", "HEAD", "OPTIONS", "TRACE")
@@ -64,21 +66,20 @@ class SecurityHeaders:
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                _complete(MutableHeaders(scope=message), scope)
+                own = list(message.get("headers", ()))
+                names = {name.lower() for name, _ in own}
+                message["headers"] = own + [one for one in _ours(scope) if one[0] not in names]
             await send(message)
 
         await self._app(scope, receive, send_with_headers)
 
 
-def _complete(headers: MutableHeaders, scope: Scope) -> None:
-    for name, value in _HEADERS.items():
-        headers.setdefault(name, value)
+def _ours(scope: Scope) -> list[tuple[bytes, bytes]]:
     path = scope["path"].removeprefix(scope.get("root_path", ""))
-    if not path.startswith(_STATIC):
-        headers.setdefault("Cache-Control", "no-store")
-    host = Headers(scope=scope).get("host", "")
-    if scope.get("scheme") == "https" and not is_loopback_host(host):
-        headers.setdefault("Strict-Transport-Security", "max-age=31536000")
+    headers = _HEADERS if path.startswith(_STATIC) else _UNKEPT
+    if scope["scheme"] == "https" and not is_loopback_host(Headers(scope=scope).get("host", "")):
+        return [*headers, _HTTPS]
+    return headers
 
 
 class OriginCheck:

@@ -9,6 +9,7 @@ import math
 import signal
 import socket
 from collections.abc import Callable, Generator
+from time import monotonic
 from typing import Any, cast
 
 import uvicorn
@@ -37,14 +38,21 @@ class Server(uvicorn.Server):
     """
     Uvicorn's server, which tells open streams that it ends before it waits for them.
 
+    It also closes connections on which no request comes to its head's end, which Uvicorn does not.
+
     Args:
         config: Uvicorn's, of an application that :func:`create_app` has made.
         tell: Called with nothing once connections are accepted.
+        patience: Seconds that the head of a request may take.
     """
 
-    def __init__(self, config: uvicorn.Config, tell: Callable[[], None]) -> None:
+    def __init__(
+        self, config: uvicorn.Config, tell: Callable[[], None], *, patience: float = 10.0
+    ) -> None:
         super().__init__(config)
         self._tell = tell
+        self._patience = patience
+        self._silent: dict[Any, tuple[object, float]] = {}
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Accept connections, and say so."""
@@ -55,6 +63,23 @@ class Server(uvicorn.Server):
         """Tell the streams; then accept no more, and wait for the requests under way."""
         cast(FastAPI, self.config.app).state.stopping.set()
         await super().shutdown(sockets)
+
+    async def on_tick(self, counter: int) -> bool:
+        """Do what is due ten times a second; return whether to end."""
+        if counter % 5 == 0:
+            self._close_silent()
+        return await super().on_tick(counter)
+
+    def _close_silent(self) -> None:
+        before, self._silent = self._silent, {}
+        for connection in cast("set[Any]", self.server_state.connections):
+            last = connection.cycle  # the latest request whose head has come; None: there was none
+            if last is None or last.response_complete:
+                known, since = before.get(connection, (last, monotonic()))
+                self._silent[connection] = last, since if known is last else monotonic()
+        for connection, (_, since) in self._silent.items():
+            if monotonic() - since > self._patience:
+                connection.transport.close()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None]:
@@ -93,7 +118,7 @@ async def serve(
             for one in sockets:
                 tell(_url(settings, one))
 
-        server = Server(_config(app, settings), accepting)
+        server = Server(_config(app, settings), accepting, patience=settings.body_timeout)
         with _until_signalled(server) as received:
             async with app.router.lifespan_context(app):
                 names = [one.getsockname()[0] for one in sockets]
@@ -165,6 +190,7 @@ def _config(app: FastAPI, settings: HttpSettings) -> uvicorn.Config:
     config = uvicorn.Config(
         app,
         lifespan="off",  # its errors are the command's
+        http="h11",  # others have no limit to the head of a request
         ws="none",
         log_config=None,
         access_log=False,
@@ -194,6 +220,7 @@ def _bind(settings: HttpSettings, listening: contextlib.ExitStack) -> list[socke
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         for family, kind, protocol, _, address in dict.fromkeys(found):
             try:
+                # Without the protocol asyncio would leave Nagle's algorithm on: 40 ms a request.
                 one = socket.socket(family, kind, protocol)
             except OSError as error:
                 if error.errno == errno.EAFNOSUPPORT:  # IPv6 is switched off
@@ -208,6 +235,8 @@ def _bind(settings: HttpSettings, listening: contextlib.ExitStack) -> list[socke
             sockets.append(one)
     except OSError as error:
         raise ServeError(_not_bound(settings, error)) from error
+    if not sockets:
+        raise ServeError(f"This machine has no IPv6, and {host} is an address of it. Take another.")
     return sockets
 
 

@@ -220,12 +220,20 @@ async def test_names_of_this_machine(calling: Client, url: str) -> None:
 @pytest.mark.parametrize(
     "url",
     ["http://rebound.example", "http://127.0.0.1.example:8080", "http://localhost.example",
-     "http://192.0.2.1", "http://[2001:db8::1]", "http://0.0.0.0"],
+     "http://192.0.2.1", "http://[2001:db8::1]", "http://0.0.0.0", "http://[::ffff:192.0.2.1]"],
 )  # fmt: skip
 async def test_a_page_whose_name_was_led_here_needs_a_token(calling: Client, url: str) -> None:
     async with calling(base_url=url) as client:
         assert (await client.get("/for/anybody")).json() == "nobody"
         assert (await client.get("/for/reader/x")).status_code == 401
+
+
+@pytest.mark.parametrize("host", ["", "[::1", "[::1]evil.example", "127.0.0.1@evil.example", "::1"])
+async def test_what_is_no_host_is_no_name_of_this_machine(calling: Client, host: str) -> None:
+    async with calling() as client:
+        answer = await client.get("/for/reader/x", headers={"Host": host})
+        check(answer, 401, "UNAUTHENTICATED")
+        (await client.post("/in", content="x", headers={"Host": host})).raise_for_status()
 
 
 async def test_another_machine_needs_a_token_whatever_it_says(calling: Client) -> None:

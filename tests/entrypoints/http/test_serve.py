@@ -13,7 +13,7 @@ import ssl
 import subprocess
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -288,6 +288,50 @@ async def test_a_certificate_of_no_use(certificate: Path, fault: str) -> None:
     told = await refusal()
     assert "cannot be used: " in told
     assert "PURVEYOR_HTTP__TLS_KEY" in told
+
+
+# -- connections -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [b"", b"GET / HTTP/1.1\r\nHost: local", b"GET /none HTTP/1.1\r\nHost: localhost\r\n\r\nGET /"],
+)
+async def test_a_connection_on_which_no_request_comes_is_closed(
+    run: Run, setting: Set, sent: bytes
+) -> None:
+    setting("body_timeout", 0.3)
+    async with run() as running:
+        async with asyncio.timeout(10):
+            await exchange(running.url, sent)
+
+
+async def test_a_connection_in_use_is_not(run: Run, setting: Set, slow: asyncio.Event) -> None:
+    setting("body_timeout", 0.3)
+    async with run() as running, httpx2.AsyncClient(base_url=running.url) as client:
+        under_way = asyncio.create_task(client.get("/slow"))
+        await exchange(running.url, b"")  # closed meanwhile
+        slow.set()
+        assert (await under_way).json() == "done"
+
+
+async def test_an_endless_head_is_not_kept(run: Run) -> None:
+    async with run() as running:
+        answer = await exchange(running.url, b"GET / HTTP/1.1\r\nX: " + b"x" * 200_000)
+    assert answer.startswith((b"HTTP/1.1 400 ", b"HTTP/1.1 431 ")) or not answer
+
+
+async def exchange(url: str, sent: bytes) -> bytes:
+    """Return all that comes on a connection until the server closes it."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
+    writer.write(sent)
+    answer = b""
+    with suppress(ConnectionError):
+        answer = await reader.read()
+    writer.close()
+    with suppress(ConnectionError):
+        await writer.wait_closed()
+    return answer
 
 
 # -- the end -----------------------------------------------------------------------------
