@@ -72,4 +72,5 @@ class AIFamilyContainer(FamilyContainer):
         events=FamilyContainer.events,
         monitor=FamilyContainer.monitor,
         peers=FamilyContainer.peers,
+        observer=FamilyContainer.telemetry,
     )

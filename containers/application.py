@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from ..providers.media.flashcards.base import FlashcardProvider
     from ..providers.media.images.base import ImageProvider
     from ..providers.storage.base import StorageProvider
+    from ..providers.telemetry import Telemetry
 
 __all__ = ["ApplicationContainer", "PurveyorContainer"]
 
@@ -50,6 +51,14 @@ def _types() -> ProviderTypes:
 
 def _registries(*selectors: ProviderSelector[Any]) -> Registries:
     return {selector.registry.family.name: selector.registry for selector in selectors}
+
+
+def _telemetry(settings: Settings) -> Telemetry | None:
+    if not settings.telemetry.enabled:
+        return None
+    from ..providers.telemetry import Telemetry
+
+    return Telemetry(settings.telemetry)
 
 
 def _discovery(container: Any) -> Callable[[], ProviderDiscovery]:
@@ -100,6 +109,7 @@ class ApplicationContainer(containers.DeclarativeContainer):
     events: di.Provider[Events] = di.ThreadSafeSingleton(Events)
     monitor: di.Provider[HealthMonitor] = di.ThreadSafeSingleton(HealthMonitor)
     monitoring: di.Provider[bool] = di.Object(True)
+    telemetry: di.Provider[Telemetry | None] = di.ThreadSafeSingleton(_telemetry, settings)
     __self__ = cast(Any, di.Self())
     peers: di.Provider[Callable[[], Registries]] = di.Callable(_peers, __self__)
 
@@ -109,6 +119,7 @@ class ApplicationContainer(containers.DeclarativeContainer):
         "events": events,
         "monitor": monitor,
         "peers": peers,
+        "telemetry": telemetry,
     }
     storage_family: Any = di.Container(FamilyContainer, family=families.STORAGE, **_shared)
     data_sources_family: Any = di.Container(

@@ -13,6 +13,7 @@ from ..providers.registry import (
     Events,
     Family,
     HealthMonitor,
+    Observer,
     ProviderRegistry,
     ProviderTypes,
     declarations,
@@ -30,6 +31,7 @@ def registry_from_settings(
     events: Events,
     monitor: HealthMonitor | None = None,
     peers: Callable[[], Mapping[str, ProviderRegistry[Any]]] | None = None,
+    observer: Observer | None = None,
 ) -> ProviderRegistry[Any]:
     """
     Return a family's registry with all that the settings declare, and the embedded providers.
@@ -47,6 +49,7 @@ def registry_from_settings(
         events=events,
         monitor=monitor,
         peers=peers,
+        observer=observer,
     )
 
 
@@ -61,6 +64,7 @@ class FamilyContainer(containers.DeclarativeContainer):
     events = di.Dependency(instance_of=Events)
     monitor: di.Provider[HealthMonitor | None] = di.Object(None)
     peers: di.Provider[Any] = di.Object(None)
+    telemetry: di.Provider[Observer | None] = di.Object(None)
     family = di.Dependency(instance_of=Family)
     select: ProviderSelector[Any] = ProviderSelector(
         registry_from_settings,
@@ -70,4 +74,5 @@ class FamilyContainer(containers.DeclarativeContainer):
         events=events,
         monitor=monitor,
         peers=peers,
+        observer=telemetry,
     )

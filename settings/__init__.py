@@ -17,9 +17,10 @@ from .branches import (
 )
 from .errors import Problem, SettingsError
 from .explain import explain
-from .found import FoundProvider, ProvidersFile, read_providers
+from .found import FoundProvider, ProvidersFile, is_required, read_providers
 from .http import HttpSettings
 from .model import Settings, load_settings
+from .telemetry import TelemetrySettings
 
 __all__ = [
     "AISettings",
@@ -39,7 +40,9 @@ __all__ = [
     "RegistrySettings",
     "Settings",
     "SettingsError",
+    "TelemetrySettings",
     "explain",
+    "is_required",
     "load_settings",
     "read_providers",
 ]

@@ -29,6 +29,13 @@ def _bound(text: str, name: str) -> Callable[[Details], str]:
     return lambda details: f"must be {text} {_number(details[name])}"
 
 
+def _length(text: str, bound: str, one: str, many: str) -> Callable[[Details], str]:
+    def reason(details: Details) -> str:
+        return f"must have {text} {details[bound]} {one if details[bound] == 1 else many}"
+
+    return reason
+
+
 def _choice(details: Details) -> str:
     choices: str = details["expected"]
     return f"must be one of {choices}" if " or " in choices else f"must be {choices}"
@@ -40,6 +47,10 @@ _REASONS: dict[str, Callable[[Details], str]] = {
     "greater_than_equal": _bound("at least", "ge"),
     "less_than": _bound("less than", "lt"),
     "less_than_equal": _bound("at most", "le"),
+    "too_short": _length("at least", "min_length", "entry", "entries"),
+    "too_long": _length("at most", "max_length", "entry", "entries"),
+    "string_too_short": _length("at least", "min_length", "character", "characters"),
+    "string_too_long": _length("at most", "max_length", "character", "characters"),
     "finite_number": _always("must be a finite number"),
     "string_type": _always("must be text"),
     "path_type": _always("must be a path"),

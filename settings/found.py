@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from .branches import AISettings, FamilySettings, ProviderSettings
 from .errors import Problem
@@ -17,7 +17,7 @@ from .explain import UNKNOWN, Keys, explain
 from .files import from_file
 from .sources import Source, read_dotenv, variable
 
-__all__ = ["FoundProvider", "ProvidersFile", "read_providers"]
+__all__ = ["FoundProvider", "ProvidersFile", "is_required", "read_providers"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,8 @@ class FoundProvider:
     settings: ProviderSettings | None
     problems: tuple[Problem, ...]
     where: Callable[[Keys], str]
+    required: bool
+    """Whether the application is not ready without it, its settings faulty or not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +93,26 @@ def _found(source: Source, family: str, name: str, entry: Any) -> FoundProvider:
                 problems.append(Problem(source.where(path), reason, path))
     if problems:
         settings = None
-    return FoundProvider(family, name, source.where(place), settings, tuple(problems), where)
+    return FoundProvider(
+        family, name, source.where(place), settings, tuple(problems), where, is_required(entry)
+    )
+
+
+def is_required(entry: Any) -> bool:
+    """
+    Tell whether an entry that may have faults is of a required provider.
+
+    What is not plainly a no is a yes: not to be ready is the lesser harm.
+    """
+    said = _table(entry)
+    return _is_yes(said.get("required", False)) and _is_yes(said.get("enabled", True))
+
+
+def _is_yes(value: Any) -> bool:
+    try:
+        return TypeAdapter(bool).validate_python(value)
+    except ValidationError:
+        return True
 
 
 def _where(source: Source, place: Keys, keys: Keys) -> str:

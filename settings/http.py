@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+import re
+
+from pydantic import Field, field_validator
 
 from .branches import Count, Names, OptionalPath, Seconds, _Branch
 
@@ -58,3 +60,13 @@ class HttpSettings(_Branch):
     shutdown_timeout: Seconds = Field(
         default=10.0, description="Seconds that requests under way have when the service ends."
     )
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _are_origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(re.fullmatch(r"https?://[^\s/?#*@]+", one) for one in origins):
+            raise ValueError(
+                "must be origins: each a scheme and a host, without a path or a wildcard, such as "
+                "https://app.example.com"
+            )
+        return tuple(one.lower() for one in origins)

@@ -25,6 +25,7 @@ from .branches import (
     RegistrySettings,
     RequiredPath,
 )
+from .chat import ChatSettings
 from .errors import Problem, SettingsError
 from .explain import UNKNOWN, Keys, annotation_at, explain, nearest
 from .files import from_file
@@ -43,6 +44,7 @@ from .sources import (
     under_options,
     variable,
 )
+from .telemetry import TelemetrySettings
 
 __all__ = ["Settings", "load_settings"]
 
@@ -121,6 +123,12 @@ class Settings(BaseSettings):
     )
     http: HttpSettings = Field(
         default_factory=HttpSettings, description="The HTTP API and the dashboard."
+    )
+    chat: ChatSettings = Field(
+        default_factory=ChatSettings, description="Asking models about data."
+    )
+    telemetry: TelemetrySettings = Field(
+        default_factory=TelemetrySettings, description="Traces and metrics of operations."
     )
     home: RequiredPath = Field(
         default=Path(".purveyor"),

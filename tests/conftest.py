@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -23,6 +24,10 @@ from purveyor.testing.servers import (
     ServerUnavailableError,
 )
 
+# Some hundred processes start Python here: none compiles every library once more.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
 _FOREIGN = ("PURVEYOR_", "ANTHROPIC_", "AWS_", "AZURE_", "FORVO_", "OPENAI_", "RUNWARE_")
 
 
@@ -40,11 +45,13 @@ def _clean_environment(
 @pytest.fixture(autouse=True)
 def _restored_logging() -> Iterator[None]:
     """The command line sets the level and the handlers of its process."""
-    logger = logging.getLogger("purveyor")
-    level, handlers = logger.level, logger.handlers[:]
+    loggers = [logging.getLogger(name) for name in ("purveyor", "uvicorn.error")]
+    before = [(one.level, one.handlers[:], one.propagate) for one in loggers]
     yield
-    logger.setLevel(level)
-    logger.handlers[:] = handlers
+    for logger, (level, handlers, propagate) in zip(loggers, before, strict=True):
+        logger.setLevel(level)
+        logger.handlers[:] = handlers
+        logger.propagate = propagate
 
 
 def require(server: type[LoopbackServer]) -> None:

@@ -4,12 +4,65 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Self
 
-__all__ = ["FaultyProxy", "RecordingServer"]
+__all__ = ["FaultyProxy", "Peer", "RecordingServer"]
 
 
-class FaultyProxy:
+class Peer:
+    """A server in this event loop, whose connections end with it, however far they are."""
+
+    port = 0
+    """Where it listens on 127.0.0.1."""
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Talk to one client; the connection is closed afterwards."""
+        raise NotImplementedError
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.stop()
+
+    async def start(self) -> None:
+        """Listen, after a stop on the same port as before."""
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def stop(self) -> None:
+        """Refuse connections, and break those there are."""
+        self._server.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for writer in self._writers:  # also of those whose task had not begun
+            writer.transport.abort()
+
+    # A plain function is called as soon as there is a connection: none goes unseen.
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.add(writer)
+        task = asyncio.ensure_future(self._serve(reader, writer))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            with suppress(ConnectionError, asyncio.IncompleteReadError):  # the client is gone
+                await self.serve(reader, writer)
+        finally:
+            writer.close()
+
+
+class FaultyProxy(Peer):
     """
     Passes connections on to a server, until told to do worse.
 
@@ -19,9 +72,6 @@ class FaultyProxy:
 
     def __init__(self, port: int) -> None:
         self._target = port
-        self.port = 0
-        """Where it listens on 127.0.0.1."""
-        self._tasks: set[asyncio.Task[None]] = set()
         self.cut_upstream_after: int | None = None
         """Bytes from the client after which a connection breaks."""
         self.cut_downstream_after: int | None = None
@@ -36,34 +86,7 @@ class FaultyProxy:
         """While it is not set, everything waits: connections there are, and others."""
         self.flowing.set()
 
-    async def __aenter__(self) -> Self:
-        await self.start()
-        return self
-
-    async def __aexit__(self, *exc_info: object) -> None:
-        await self.stop()
-
-    async def start(self) -> None:
-        """Listen, after a stop on the same port as before."""
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port)
-        self.port = self._server.sockets[0].getsockname()[1]
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    async def stop(self) -> None:
-        """Refuse connections, and break those there are."""
-        self._server.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         peer: asyncio.StreamWriter | None = None
         try:
             if self.silent:
@@ -80,8 +103,6 @@ class FaultyProxy:
                 for pump in pumps:
                     pump.cancel()
                 await asyncio.gather(*pumps, return_exceptions=True)
-        except asyncio.CancelledError:
-            pass  # stop() ends what is left: the task has nothing to tell anybody
         finally:
             for end in (writer, peer):
                 if end is not None:
@@ -110,29 +131,16 @@ class FaultyProxy:
         return data
 
 
-class RecordingServer:
+class RecordingServer(Peer):
     """An HTTP server that answers 200 to everything and keeps the request lines and headers."""
 
     def __init__(self) -> None:
         self.requests: list[str] = []
 
-    async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
-        self.port: int = self._server.sockets[0].getsockname()[1]
-        return self
-
-    async def __aexit__(self, *exc_info: object) -> None:
-        self._server.close()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = (await reader.readuntil(b"\r\n\r\n")).decode()
         self.requests.append(head)
         writer.write(
             b'HTTP/1.1 200 OK\r\nETag: "1"\r\nContent-Length: 0\r\nConnection: close\r\n\r\n'
         )
         await writer.drain()
-        writer.close()

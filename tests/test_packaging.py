@@ -61,6 +61,8 @@ def test_the_wheel_holds_purveyor_and_nothing_else(wheel: Path) -> None:
     tops = {name.split("/")[0] for name in names}
     assert {top for top in tops if not top.endswith(".dist-info")} == {"purveyor"}
     assert "purveyor/py.typed" in names
+    assert {"purveyor/entrypoints/http/dashboard/templates/overview.html",
+            "purveyor/entrypoints/http/dashboard/static/dashboard.css"} <= set(names)  # fmt: skip
 
 
 @pytest.fixture(scope="module")

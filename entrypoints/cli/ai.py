@@ -16,6 +16,7 @@ from .session import FAILED, USAGE, Session, fail
 if TYPE_CHECKING:
     from ...containers import ApplicationContainer
     from ...providers.ai.model import Completion, Prompt
+    from ...services.chat import Briefing
 
 __all__ = ["ask"]
 
@@ -52,6 +53,12 @@ def ask(
         list[Path] | None,
         typer.Option(metavar="FILE", help="A picture to look at: PNG, JPEG, WebP or GIF."),
     ] = None,
+    data: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME:ITEM", help="Data to fetch first and to tell the model; patterns too."
+        ),
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Write the whole answer as JSON, with what it used.")
     ] = False,
@@ -62,6 +69,7 @@ def ask(
     What comes in by a pipe is asked too: below the prompt, if there is one.
 
     Example: git diff | purveyor ask 'Write a commit message for this change.'
+    Example: purveyor ask --data 'sales:2026/*.csv' 'Which month was the best?'
     """
     from ...providers.ai.model import RequestOptions
 
@@ -77,16 +85,25 @@ def ask(
     asked = _prompt(prompt, image or ())
     whole = as_json or schema is not None
 
+    fetched: list[dict[str, Any]] = []
+
     async def work(container: ApplicationContainer) -> Completion:
-        asks = container.ai(provider)
+        asks, prompt = container.ai(provider), asked
+        if data:
+            from ...services.chat import brief
+
+            told = await brief(data, container=container)
+            _tell_what_is_left_out(told)
+            fetched.extend(one.to_dict() for one in told.items)
+            prompt = told.before(prompt)
         if whole:
-            return await asks.complete(asked, **options)
-        return await _streamed(asks.stream(asked, **options))
+            return await asks.complete(prompt, **options)
+        return await _streamed(asks.stream(prompt, **options))
 
     session: Session = context.obj
     answer = session.run(work)
     if as_json:
-        print_json(_data(answer))
+        print_json({**_data(answer), "data_sources": fetched})
     elif schema is not None:
         print_json(answer.data)
     _tell_how_it_ended(answer)
@@ -153,6 +170,14 @@ async def _streamed(chunks: Any) -> Completion:
             sys.stdout.write("\n")
             sys.stdout.flush()
     return cast("Completion", whole)  # a stream that ends without it raises
+
+
+def _tell_what_is_left_out(told: Briefing) -> None:
+    for one in told.items:
+        if not one.is_text:
+            tell(f"{one.source}:{one.item} is not text: the model is told its name only.")
+        elif one.is_cut:
+            tell(f"{one.source}:{one.item}: the model is told {one.told} of {one.size} bytes.")
 
 
 def _tell_how_it_ended(answer: Completion) -> None:

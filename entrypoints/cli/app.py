@@ -8,7 +8,21 @@ from typing import Annotated
 import typer
 
 from ... import __version__
-from . import ai, check, credentials, deck, media, plugins, providers, sources, storage, sync
+from . import (
+    ai,
+    audit,
+    check,
+    credentials,
+    deck,
+    media,
+    plugins,
+    providers,
+    serve,
+    sources,
+    storage,
+    sync,
+    tokens,
+)
 from .session import CommandGroup, Session, start_logging
 
 __all__ = ["app"]
@@ -66,6 +80,9 @@ app.add_typer(storage.app, name="storage")
 app.add_typer(sources.app, name="sources")
 app.add_typer(plugins.app, name="plugins")
 app.add_typer(credentials.app, name="credentials")
+app.add_typer(tokens.app, name="tokens")
+app.command("audit")(audit.audit)
+app.command("serve")(serve.serve_command)
 app.command("sync")(sync.sync_command)
 app.command("ask")(ai.ask)
 app.command("image")(media.image)

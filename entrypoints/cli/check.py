@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Annotated, Any
 
 import typer
@@ -27,6 +27,7 @@ __all__ = ["check"]
 @dataclass(slots=True)
 class _Findings:
     problems: list[str] = field(default_factory=list[str])
+    remarks: list[str] = field(default_factory=list[str])
     providers: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
 
 
@@ -40,7 +41,7 @@ def check(
     """
     Check the settings and every provider, and tell all faults at once.
 
-    Exits with 1 if anything is at fault.
+    Exits with 1 if anything is at fault; that a family has no default is only remarked.
 
     Example: purveyor check --connect
     """
@@ -50,12 +51,12 @@ def check(
     except SettingsError as error:
         found = _Findings([str(problem) for problem in error.problems])
     if as_json:
-        print_json(
-            {"ok": not found.problems, "problems": found.problems, "providers": found.providers}
-        )
+        print_json({"ok": not found.problems, **asdict(found)})
     elif found.providers:
         columns = ("family", "name", "state", "settings from")
         print_table(columns, [[one[key] for key in _KEYS] for one in found.providers])
+    for remark in found.remarks if not as_json else ():
+        tell(f"note: {remark}")
     for problem in found.problems:
         complain(problem)
     if found.problems:
@@ -105,6 +106,10 @@ def _note_default(registry: ProviderRegistry[Any], found: _Findings) -> None:
         return
     try:
         name = registry.default_name()
+    except RegistryError as error:
+        found.remarks.append(error.message)
+        return
+    try:
         if not registry.has(name):
             registry.require(name)
     except RegistryError as error:

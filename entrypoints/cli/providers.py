@@ -77,17 +77,23 @@ def list_providers(context: typer.Context, family: AnyFamily = None, as_json: Js
 def show(
     context: typer.Context,
     name: Annotated[str, typer.Argument(metavar="NAME", help="The provider.")],
-    family: OneFamily = "storage",
+    family: AnyFamily = None,
     as_json: Json = False,
 ) -> None:
     """
     Show one provider with its settings; secrets are masked.
 
+    The name is looked up in all families, unless one is given.
+
     Example: purveyor providers show backups
     """
 
     async def work(container: ApplicationContainer) -> dict[str, Any]:
-        registry = _registry(container, family)
+        having = list(_chosen(container, [name], family))
+        if len(having) > 1:
+            names = ", ".join(registry.family.name for registry, _ in having)
+            fail(f"{name!r} is a provider of several families: {names}; name one with --family")
+        ((registry, _),) = having
         config = registry.config(name)
         settings = {} if config is None else config.model_dump(mode="json")
         return {**registry.info(name).to_dict(), "settings": settings}
@@ -141,8 +147,8 @@ def check_providers(
     """
     Connect to providers and ask whether they are well; exits with 1 if one is not.
 
-    Names are looked up in all families, unless one is given. Without names it is all of the
-    family, or of storage. What is asked costs nothing.
+    Names are looked up in all families, unless one is given; without names it is all there are.
+    What is asked costs nothing.
 
     Example: purveyor providers test backups archive
     """
@@ -177,11 +183,10 @@ def _chosen(
     container: ApplicationContainer, names: list[str] | None, family: str | None
 ) -> Iterator[tuple[ProviderRegistry[Any], str]]:
     """Yield the providers that are meant, each with its family's registry."""
-    if not names:
-        registry = _registry(container, family or "storage")
-        yield from ((registry, info.name) for info in registry.list())
-        return
     registries = _registries(container, family)
+    if not names:
+        yield from ((registry, info.name) for registry in registries for info in registry.list())
+        return
     for name in names:
         having = [registry for registry in registries if registry.has(name)]
         for registry in having or registries[:1] * (family is not None):

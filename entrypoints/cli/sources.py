@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import datetime
-import math
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -15,6 +13,7 @@ from ...containers import ApplicationContainer
 from ...providers.data_sources import DataSource, ItemInfo, ItemMetadata, Table
 from ...providers.registry import HealthStatus, ProviderInfo
 from ...services.fetch import Manifest, ManifestItem, Query, Wanted, fetch, parse_wanted
+from ..plain import plain
 from . import providers
 from .output import print_fields, print_json, print_table, size_text, tell
 from .secrets import AskFor, FromFile, FromVariable, json_of
@@ -161,7 +160,7 @@ def browse(
     found = session.run(work)
     more, found = len(found) > limit, found[:limit]
     if as_json:
-        print_json({"items": [_plain(asdict(item)) for item in found], "truncated": more})
+        print_json({"items": [plain(asdict(item)) for item in found], "truncated": more})
         return
     print_table(
         ("name", "kind", "format", "size", "modified"),
@@ -197,7 +196,7 @@ def show(context: typer.Context, place: ItemPlace, as_json: Json = False) -> Non
     if as_json:
         print_json(
             {
-                **_plain(asdict(found.item)),
+                **plain(asdict(found.item)),
                 "rows": found.rows,
                 "rows_estimated": found.rows_estimated,
                 "columns": [asdict(column) for column in found.columns],
@@ -345,29 +344,9 @@ def _query(text: str, format: Literal["csv", "parquet"]) -> Query:
 def _print_rows(table: Table, *, as_json: bool) -> None:
     names = [column.name for column in table.columns]
     if as_json:
-        rows = [[_plain(value) for value in row] for row in table.rows]
+        rows = [[plain(value) for value in row] for row in table.rows]
         print_json({"columns": names, "rows": rows, "truncated": table.truncated})
         return
-    print_table(names, [["" if one is None else _plain(one) for one in row] for row in table.rows])
+    print_table(names, [["" if one is None else plain(one) for one in row] for row in table.rows])
     if table.truncated:
         tell(f"the first {len(table.rows)} rows; there are more")
-
-
-def _plain(value: Any) -> Any:
-    """Return a value as JSON has it; what JSON has not as text."""
-    match value:
-        case None | bool() | int() | str():
-            return value
-        case float():
-            return value if math.isfinite(value) else str(value)
-        case bytes() | bytearray():
-            return value.hex()
-        case datetime.date() | datetime.time():
-            return value.isoformat()
-        case dict():
-            found = cast("dict[Any, Any]", value)
-            return {str(key): _plain(one) for key, one in found.items()}
-        case list() | tuple():
-            return [_plain(one) for one in cast("list[Any]", value)]
-        case _:
-            return str(value)

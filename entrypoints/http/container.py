@@ -8,6 +8,10 @@ from dependency_injector import containers
 from dependency_injector import providers as di
 
 from ...providers.catalogue import AuditLog, Tokens
+from ...services.chat import ModelList
+from .event_log import EventLog
+from .listing import Listing
+from .rates import Refusals
 
 __all__ = ["HttpContainer"]
 
@@ -26,3 +30,9 @@ class HttpContainer(containers.DeclarativeContainer):
     audit: di.Provider[AuditLog] = di.ThreadSafeSingleton(
         AuditLog, purveyor.catalogue, days=settings.audit_days
     )
+    events: di.Provider[EventLog] = di.ThreadSafeSingleton(
+        EventLog, purveyor.events, size=settings.event_history
+    )
+    refusals: di.Provider[Refusals] = di.ThreadSafeSingleton(Refusals)
+    listing: di.Provider[Listing] = di.ThreadSafeSingleton(Listing, purveyor.registries.provider)
+    models: di.Provider[ModelList] = di.ThreadSafeSingleton(ModelList, purveyor)

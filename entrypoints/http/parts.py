@@ -19,11 +19,15 @@ def parts_of(request: Request) -> HttpContainer:
     return request.app.state.parts
 
 
-def _container(request: Request) -> Any:
+async def _parts(request: Request) -> HttpContainer:  # a plain function is given to a thread
+    return parts_of(request)
+
+
+async def _container(request: Request) -> Any:
     return request.app.state.container
 
 
-Parts = Annotated[HttpContainer, Depends(parts_of)]
+Parts = Annotated[HttpContainer, Depends(_parts)]
 Container = Annotated[ApplicationContainer, Depends(_container)]
 
 

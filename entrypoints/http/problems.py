@@ -13,11 +13,13 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
-from ...providers.catalogue import ConflictError, TokenRefusedError
+from ...providers.catalogue import CatalogueUnavailableError, ConflictError, TokenRefusedError
 from ...providers.registry import errors
 from ...providers.registry.errors import RegistryError
 from ...providers.registry.redaction import mask, mask_within
 from ...providers.web.errors import RateLimitedError
+from ..plain import plain
+from .chat import errors as openai
 
 __all__ = ["Problem", "as_response", "install", "status_of"]
 
@@ -27,6 +29,7 @@ _STATUS: dict[type[BaseException], int] = {
     TokenRefusedError: 401,
     errors.PermissionDeniedError: 403,
     ConflictError: 412,
+    CatalogueUnavailableError: 503,
     errors.AlreadyExistsError: 409,
     errors.InUseError: 409,
     errors.InvalidStateError: 409,
@@ -77,7 +80,7 @@ class Problem(Exception):  # noqa: N818 - RFC 9457's own word
         self.code = code
         self.detail = mask(detail)
         self.headers = dict(headers or {})
-        self.extra: dict[str, Any] = mask_within(extra)
+        self.extra: dict[str, Any] = mask_within(plain(extra))
 
     @classmethod
     def of(cls, error: RegistryError) -> Problem:
@@ -103,7 +106,7 @@ class Problem(Exception):  # noqa: N818 - RFC 9457's own word
             "type": f"urn:purveyor:problem:{self.code.lower().replace('_', '-')}",
             "title": HTTPStatus(self.status).phrase,
             "status": self.status,
-            "detail": self.detail,
+            "detail": plain(self.detail),
             "code": self.code,
             **self.extra,
         }
@@ -113,11 +116,19 @@ def status_of(error: RegistryError) -> int:
     """Return the HTTP status for an error: that of the nearest class that has one."""
     if error.code == "UNAUTHENTICATED":
         return 401
+    if isinstance(error, errors.ProviderError):
+        if isinstance(error, PermissionError):  # the backend refuses us, not we the caller
+            return 502
+        if not error.is_backend_failure:  # the caller's mistake: told by what Python calls it
+            own = (cls for cls in type(error).__mro__ if cls is not errors.ProviderError)
+            return next((_STATUS[cls] for cls in own if cls in _STATUS), 502)
     return next((_STATUS[cls] for cls in type(error).__mro__ if cls in _STATUS), 500)
 
 
-def as_response(problem: Problem) -> Response:
-    """Return the answer that tells a problem."""
+def as_response(problem: Problem, scope: Mapping[str, Any] | None = None) -> Response:
+    """Return the answer that tells a problem, in the shape of the route of the request's scope."""
+    if scope is not None and openai.is_below_v1(scope):
+        return openai.as_answer(problem)
     return JSONResponse(
         problem.to_dict(),
         problem.status,
@@ -129,22 +140,23 @@ def as_response(problem: Problem) -> Response:
 def install(app: FastAPI) -> None:
     """Answer every error of an application with a problem."""
 
-    def of_problem(_: Request, error: Exception) -> Response:
-        return as_response(cast(Problem, error))
+    def of_problem(request: Request, error: Exception) -> Response:
+        return as_response(cast(Problem, error), request.scope)
 
-    def of_registry(_: Request, error: Exception) -> Response:
-        return as_response(Problem.of(cast(RegistryError, error)))
+    def of_registry(request: Request, error: Exception) -> Response:
+        return as_response(Problem.of(cast(RegistryError, error)), request.scope)
 
-    def of_validation(_: Request, error: Exception) -> Response:
-        return as_response(_invalid(cast(RequestValidationError, error)))
+    def of_validation(request: Request, error: Exception) -> Response:
+        return as_response(_invalid(cast(RequestValidationError, error)), request.scope)
 
-    def of_http(_: Request, error: Exception) -> Response:
-        return as_response(_http(cast(HTTPException, error)))
+    def of_http(request: Request, error: Exception) -> Response:
+        return as_response(_http(cast(HTTPException, error)), request.scope)
 
     def of_defect(request: Request, error: Exception) -> Response:
         logger.error("%s %s failed", request.method, request.url.path, exc_info=error)
         return as_response(
-            Problem(500, "INTERNAL_ERROR", "A defect of the service; its log has the details.")
+            Problem(500, "INTERNAL_ERROR", "A defect of the service; its log has the details."),
+            request.scope,
         )
 
     app.add_exception_handler(Problem, of_problem)
@@ -156,8 +168,8 @@ def install(app: FastAPI) -> None:
 
 def _invalid(error: RequestValidationError) -> Problem:
     faults = [
-        {"at": ".".join(str(part) for part in one["loc"]), "reason": one["msg"]}
-        for one in error.errors()
+        {"at": ".".join(str(part)[:100] for part in one["loc"]), "reason": one["msg"]}
+        for one in error.errors()[:100]
     ]  # without what was given: it may be a secret
     told = "; ".join(f"{one['at']}: {one['reason']}" for one in faults)
     return Problem(422, "INVALID_REQUEST", f"The request has faults: {told}.", faults=faults)

@@ -109,7 +109,7 @@ def _class_of(status: int, kind: str, said: str, code: str) -> tuple[type[Servic
             if phrase in said:
                 return made, remedy
     if kind == "not_found_error" and said.startswith("model"):
-        return ModelNotFoundError, "`models()` has those there are."
+        return ModelNotFoundError, "Correct the model's name."
     if kind in REMEDIES:
         return REMEDIES[kind]
     if status >= 500:

@@ -136,7 +136,9 @@ def _block(part: Part) -> dict[str, Any]:
 
 
 def _tool(tool: Tool) -> dict[str, Any]:
-    told = {"description": tool.description} if tool.description else {}
+    told: dict[str, Any] = {"description": tool.description} if tool.description else {}
+    if tool.strict:
+        told["strict"] = True
     return {"name": tool.name, **told, "input_schema": dict(tool.parameters)}
 
 

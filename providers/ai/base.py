@@ -113,8 +113,7 @@ class Request:
         model = given.pop("model", None) or config.model
         if not model:
             raise InvalidRequestError(
-                "No model is named: give model=..., or set the provider's model. `models()` has "
-                "those there are."
+                "No model is named. Name one with the call, or set the provider's model."
             )
         turns = [Message("user", prompt)] if isinstance(prompt, str) else list(prompt)
         system = [given.pop("system", None) or ""]

@@ -113,13 +113,23 @@ Schema: TypeAlias = Mapping[str, Any] | type[BaseModel]
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """A function the model may ask for; ``parameters`` is the JSON schema of its arguments."""
+    """
+    A function the model may ask for.
+
+    Args:
+        name: Its name.
+        description: What it is for.
+        parameters: The JSON schema of its arguments.
+        strict: Whether the service is to keep the arguments to that schema, which it then takes
+            in its own strict form only: closed objects, all of whose properties are required.
+    """
 
     name: str
     description: str = ""
     parameters: Mapping[str, Any] = field(
         default_factory=lambda: MappingProxyType({"type": "object", "properties": {}})
     )
+    strict: bool = False
 
 
 class RequestOptions(TypedDict, total=False):

@@ -6,7 +6,7 @@ SQLAlchemy, which the extra ``catalogue`` installs, is imported when there is so
 
 from __future__ import annotations
 
-from .audit import AuditLog, AuditRecord
+from .audit import ANONYMOUS, CLI, AuditLog, AuditRecord
 from .catalogue import Catalogue
 from .entry import Entry
 from .errors import CatalogueError, CatalogueUnavailableError, ConflictError, TokenRefusedError
@@ -14,6 +14,8 @@ from .rotation import KeyStatus, Rotation, key_status, rotate
 from .tokens import Token, Tokens
 
 __all__ = [
+    "ANONYMOUS",
+    "CLI",
     "AuditLog",
     "AuditRecord",
     "Catalogue",

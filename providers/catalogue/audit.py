@@ -15,12 +15,19 @@ from ..registry.redaction import mask
 if TYPE_CHECKING:
     from .catalogue import Catalogue
 
-__all__ = ["AuditLog", "AuditRecord"]
+__all__ = ["ANONYMOUS", "CLI", "AuditLog", "AuditRecord"]
 
 logger = logging.getLogger("purveyor.audit")
 
+ANONYMOUS = "anonymous"
+"""The caller who needed no token."""
+CLI = "cli:"
+"""What is before the login name of a caller of the command line."""
+
 _TIDY = 3600.0
 """Seconds between two looks for records that are too old."""
+_LONGEST = 1000
+"""Characters of a record's target, and of its detail: what callers name may be of any length."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +37,7 @@ class AuditRecord:
 
     Args:
         at: When it ended (UTC).
-        caller: The name of the token, or ``anonymous``.
+        caller: The name of the token, ``anonymous``, or ``cli:`` and a login name.
         action: What was asked for: ``register``.
         target: Of what: ``storage/backups``.
         outcome: ``ok``, or the code of the error.
@@ -57,7 +64,7 @@ class AuditLog:
     The records of a catalogue, the same for all processes that share it.
 
     Each is also logged by ``purveyor.audit``. A database that cannot be written loses none of
-    them to the log, and undoes no change.
+    them to the log, and undoes no change. A record is one line, whatever callers name.
 
     Args:
         catalogue: Whose database they are in.
@@ -74,8 +81,8 @@ class AuditLog:
     ) -> None:
         """Record what became of a change; never raises."""
         outcome = "ok" if error is None else getattr(error, "code", type(error).__name__)
-        detail = "" if error is None else mask(str(error))
-        record = AuditRecord(datetime.now(UTC), caller, action, mask(target), outcome, detail)
+        detail = "" if error is None else _line(str(error))
+        record = AuditRecord(datetime.now(UTC), caller, action, _line(target), outcome, detail)
         logger.info("%s %s %s: %s %s", caller, action, record.target, outcome, detail)
         from .model import audit as table
 
@@ -112,6 +119,12 @@ class AuditLog:
             statement = statement.where(table.c.id < before)
         async with store.reading() as connection:
             return [_record(row) for row in await connection.execute(statement)]
+
+
+def _line(text: str) -> str:
+    """Return a text masked, shortened, and with nothing in it that ends a line or a string."""
+    text = " ".join(mask(text).split())[:_LONGEST]
+    return "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in text)
 
 
 def _record(row: Any) -> AuditRecord:

@@ -11,23 +11,26 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from ...settings import ProviderSettings, Settings
+from ...settings import ProviderSettings, Settings, is_required
 from ..registry.build import settings_of
 from ..registry.candidates import Candidate, Found
-from ..registry.credentials import CredentialManager
+from ..registry.credentials import CredentialManager, Owner
 from ..registry.discovery import ProviderDiscovery
 from ..registry.errors import (
     AlreadyExistsError,
+    CredentialError,
     InvalidConfigError,
     NotFoundError,
     RegistryError,
     nearest_first,
 )
 from ..registry.extras import import_extra
+from ..registry.metadata import HealthResult
 from ..registry.redaction import remember
 from ..registry.registration import Declaration
 from ..registry.registry import ProviderRegistry
 from ..registry.report import LoadRow, Outcome
+from ..registry.validation import check_name
 from .address import Address
 from .announce import Follower
 from .entry import Entry
@@ -160,10 +163,7 @@ class Catalogue:
         key = registry.family.name, name
         if entry.version != version:
             raise ConflictError(*key, version, entry.version)
-        settings = settings_of(name, config, None)
-        if settings.type is None:
-            settings = settings.model_copy(update={"type": entry.type})
-        draft = self._draft(registry, name, settings, entry)
+        draft = self._draft(registry, name, self._of_entry(config, entry), entry)
         self._refuse_elsewhere(registry, draft, entry)
         secrets = draft.sealed(*key, self.credentials)
         from .rows import Row, change, now
@@ -178,6 +178,68 @@ class Catalogue:
             await change(connection, row)
             await self._opened().announce(connection, *key)
         return await self._applied(row)
+
+    def holds(self, entry: Entry, config: Mapping[str, Any] | ProviderSettings) -> bool:
+        """
+        Tell whether an entry says already what :meth:`update` would make it say.
+
+        Raises:
+            RegistryError: As :meth:`update`.
+        """
+        registry = self._registry(entry.family)
+        draft = self._draft(registry, entry.name, self._of_entry(config, entry), entry)
+        if (draft.type, draft.config) != (entry.type, dict(entry.config)):
+            return False
+        if set(entry.secrets) != {*draft.given, *draft.kept}:
+            return False
+        try:
+            return all(
+                self.credentials.decrypt(
+                    entry.secrets[field], Owner(entry.family, entry.name, field)
+                )
+                == value
+                for field, value in draft.given.items()
+            )
+        except CredentialError:
+            return False
+
+    async def try_out(
+        self, family: str, name: str, config: Mapping[str, Any] | ProviderSettings
+    ) -> HealthResult:
+        """
+        Find out whether a provider with some settings would answer; keeps and registers nothing.
+
+        Secrets that are left out are the stored ones, if the entry is there and is reached where
+        it was: they are shown to no other server.
+
+        Args:
+            family: The family.
+            name: The provider's name; there need not be one.
+            config: All settings, as for :meth:`add`.
+
+        Raises:
+            InvalidConfigError: The settings have faults, or would show stored secrets elsewhere.
+            RegistryError: There is no such family or type, or the name is not usable.
+        """
+        registry = self._registry(family)
+        entry = await self.get(family, name)
+        settings = settings_of(name, config, None)
+        if entry is not None:
+            settings = self._of_entry(config, entry)
+        draft = self._draft(registry, check_name(name), settings, entry)
+        if entry is not None:
+            self._refuse_elsewhere(registry, draft, entry)
+        whole = self._whole(registry, name, draft, entry.secrets if entry else {})
+        return await registry.try_out(name, self._declaration(whole))
+
+    def _of_entry(
+        self, config: Mapping[str, Any] | ProviderSettings, entry: Entry
+    ) -> ProviderSettings:
+        """Return new settings of an entry, which stays of its type if they name none."""
+        settings = settings_of(entry.name, config, None)
+        if settings.type is not None:
+            return settings
+        return settings.model_copy(update={"type": entry.type})
 
     def _refuse_elsewhere(
         self, registry: ProviderRegistry[Any], draft: Draft, entry: Entry
@@ -380,21 +442,34 @@ class Catalogue:
         family, types = registry.family.name, registry.types
         row = types.find(family, settings.type or name) or types.find(family, name)
         if row is None:
-            registry.validate(name, Declaration(settings, SOURCE, self._origin, shared=True))
+            registry.validate(name, self._declaration(settings))
             return self._draft(registry, name, settings, before)  # it came this very moment
         stored = before.secrets if before else dict[str, str]()
         draft = drafted(name, settings, row, stored)
-        whole = settings_from(
+        whole = self._whole(registry, name, draft, stored)
+        registry.validate(name, self._declaration(whole))
+        return draft
+
+    def _whole(
+        self,
+        registry: ProviderRegistry[Any],
+        name: str,
+        draft: Draft,
+        stored: Mapping[str, str],
+    ) -> ProviderSettings:
+        """Return the settings that a draft would make, what it keeps of the stored ones too."""
+        return settings_from(
             draft.type,
             draft.config,
             {field: stored[field] for field in draft.kept},
-            family=family,
+            family=registry.family.name,
             name=name,
             credentials=self.credentials,
             given=draft.given,
         )
-        registry.validate(name, Declaration(whole, SOURCE, self._origin, shared=True))
-        return draft
+
+    def _declaration(self, settings: ProviderSettings) -> Declaration:
+        return Declaration(settings, SOURCE, self._origin, shared=True)
 
     def _refuse_taken(self, registry: ProviderRegistry[Any], name: str) -> None:
         """Refuse a name that settings, a plugin or a call have given to another provider."""
@@ -464,7 +539,8 @@ class Catalogue:
                 credentials=self.credentials,
             )
         except (ValidationError, TypeError, AttributeError):
-            config, settings = {}, ProviderSettings(type=row.type)
+            config = {}
+            settings = ProviderSettings(type=row.type, required=is_required(row.config))
             fault = InvalidConfigError(
                 f"Configuration invalid: the entry of the {row.family} provider {row.name!r} in "
                 f"the {self._origin} is not what this release writes. Install the release that "
@@ -485,7 +561,7 @@ class Catalogue:
     def _candidate(self, entry: Entry) -> Candidate:
         candidate = Candidate(entry.family, entry.name, SOURCE, self._origin, error=entry.fault)
         if entry.fault is not None:
-            return candidate
+            return dataclasses.replace(candidate, required=entry.settings.required)
         where = functools.partial(self._where, entry.family, entry.name)
         declaration = Declaration(entry.settings, SOURCE, self._origin, where, shared=True)
         return dataclasses.replace(candidate, declaration=declaration)

@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import sqlite3
+import time
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -222,7 +223,18 @@ def _prepare(path: Path) -> None:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL, 0o600))
     # Not through aiosqlite: where that fails to connect, its thread may outlive the event loop.
     with contextlib.closing(sqlite3.connect(path, timeout=_BUSY)) as connection:
-        connection.execute("PRAGMA journal_mode = WAL")
+        deadline = time.monotonic() + _BUSY
+        while True:
+            try:
+                connection.execute("PRAGMA journal_mode = WAL")
+                return
+            except sqlite3.OperationalError as error:
+                # Of several that change the mode at once SQLite tells one so, and lets none wait.
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+                    raise
+                if time.monotonic() > deadline:
+                    raise
+            time.sleep(0.01)
 
 
 def _begin_nothing(connection: Any, _: object) -> None:

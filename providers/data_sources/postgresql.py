@@ -129,7 +129,7 @@ class PostgreSQLSource(DataSource[PostgreSQLConfig]):
                 raise ItemNotFoundError(
                     f"There is no table or view {item!r} in {self.config.place}. Names are "
                     "schema.table, parts with dots or quotes in double quotes, and capitals count. "
-                    "`list_items()` has those there are.",
+                    "The list of items has those there are.",
                     context={"item": item},
                 )
             if not found["readable"]:

@@ -64,6 +64,7 @@ from .metadata import (
     Status,
 )
 from .monitor import HealthMonitor
+from .observed import Observation, Observer, Operation, Watch
 from .provider import Call, Composite, Provider, ProviderConfig, operation
 from .redaction import (
     MASK,
@@ -121,6 +122,9 @@ __all__ = [
     "LoadRow",
     "MaskedError",
     "NotFoundError",
+    "Observation",
+    "Observer",
+    "Operation",
     "OperationTimeoutError",
     "Outcome",
     "Owner",
@@ -152,6 +156,7 @@ __all__ = [
     "Unchanged",
     "UnsupportedCapabilityError",
     "ValidationResult",
+    "Watch",
     "answered_by",
     "declarations",
     "default_types",

@@ -28,17 +28,17 @@ _ROLE_OF: dict[str, Role] = {
     **dict.fromkeys(
         (
             "default_name", "family", "find_by_capability", "get_all_provider_health",
-            "get_provider_health", "has", "health", "health_report", "info", "is_registered",
-            "list", "names", "serves", "types", "on", "off",
+            "get_provider_health", "has", "health", "health_report", "holders", "info",
+            "is_registered", "list", "moment", "names", "serves", "types", "on", "off",
         ),
         Role.READER,
     ),
     **dict.fromkeys(
         (
             "create", "dangling", "dispose", "get", "initialize", "initialize_all", "lease",
-            "load", "providers", "reload", "require", "restart", "start", "start_all",
-            "start_health_monitoring", "start_health_monitoring_all", "stop", "stop_all",
-            "stop_health_monitoring", "stop_health_monitoring_all",
+            "load", "providers", "reload", "require", "reset_breaker", "restart", "start",
+            "start_all", "start_health_monitoring", "start_health_monitoring_all", "stop",
+            "stop_all", "stop_health_monitoring", "stop_health_monitoring_all",
         ),
         Role.OPERATOR,
     ),
@@ -47,17 +47,17 @@ _ROLE_OF: dict[str, Role] = {
             "add_init_hook", "config", "declare", "declare_default", "declared", "dispose_all",
             "get_default_config", "graceful_shutdown", "register",
             "register_instance", "register_nowait", "run_init_hooks", "set_default", "settings",
-            "unregister", "validate", "withdraw",
+            "try_out", "unregister", "validate", "withdraw",
         ),
         Role.ADMIN,
     ),
 }  # fmt: skip
 
 _NAMED = {
-    "config", "create", "dispose", "get", "get_provider_health", "has", "health", "info",
-    "initialize", "is_registered", "lease", "reload", "require", "restart", "serves",
-    "set_default", "settings", "start", "start_health_monitoring", "stop", "stop_health_monitoring",
-    "unregister",
+    "config", "create", "dispose", "get", "get_provider_health", "has", "health", "holders",
+    "info", "initialize", "is_registered", "lease", "moment", "reload", "require", "reset_breaker",
+    "restart", "serves", "set_default", "settings", "start", "start_health_monitoring", "stop",
+    "stop_health_monitoring", "unregister",
 }  # fmt: skip
 """Calls about one provider, which a view for a pipeline allows for the pipeline's own only."""
 

@@ -18,6 +18,7 @@ from .errors import InvalidConfigError, RegistryError, nearest_first
 from .guard import Guard
 from .guarded import Guarded, guarded_class
 from .metadata import capability_set
+from .observed import Observer, observed_class
 from .provider import Composite, Provider, Siblings
 from .redaction import remember
 from .registration import Registration
@@ -49,6 +50,7 @@ class Builder:
         on_transition: Told of what the circuit breakers do.
         clock: Seconds that only grow, for the circuit breakers.
         siblings: The registry, for providers made of others.
+        observer: Told of every operation of the providers made here.
     """
 
     family: Family
@@ -61,6 +63,7 @@ class Builder:
     on_transition: Callable[[CircuitBreaker, Transition], None]
     clock: Callable[[], float]
     siblings: Siblings | None = None
+    observer: Observer | None = None
 
     def registration(
         self,
@@ -98,7 +101,7 @@ class Builder:
             family=self.family.name,
             provider_type=row,
             config=model,
-            handle=guarded_class(row.loaded_class.class_for(model))(guard),
+            handle=self._outside(row.loaded_class.class_for(model), guard, row.name),
             guard=guard,
             settings=_envelope(settings),
             capabilities=row.capabilities | row.loaded_class.capabilities_by(model),
@@ -127,7 +130,7 @@ class Builder:
             guard = instance._guard
         elif issubclass(cls, Provider):
             guard = self.guard(self._blueprint(name, lambda _: instance), ProviderSettings())
-            handle = guarded_class(cast("type[Provider[Any]]", cls))(guard)
+            handle = self._outside(cast("Any", cls), guard, row.name if row else cls.__name__)
         of_type: frozenset[str] = row.capabilities if row else frozenset()
         known: frozenset[str] = getattr(instance, "capabilities", of_type)
         return Registration(
@@ -163,7 +166,13 @@ class Builder:
             model = self.model(name, row, config, settings_of(name, config, None))
             breaker = None
         guard = self.guard(self.blueprint(name, row, model, settings), settings, breaker)
-        return guarded_class(row.loaded_class.class_for(model))(guard)
+        return self._outside(row.loaded_class.class_for(model), guard, row.name)
+
+    def _outside(self, cls: type[AnyProvider], guard: Guard, provider_type: str) -> Guarded:
+        """Return what callers hold of a guard: observed, if anybody observes."""
+        if self.observer is None:
+            return guarded_class(cls)(guard)
+        return observed_class(cls)(guard, self.observer, provider_type)
 
     def model(
         self,

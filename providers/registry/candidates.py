@@ -43,6 +43,8 @@ class Candidate:
     origin: str
     declaration: Declaration | None = None
     error: RegistryError | None = None
+    required: bool = False
+    """Whether the application is not ready without it, where there is no declaration to say so."""
 
     @property
     def key(self) -> tuple[str, str]:
@@ -56,7 +58,14 @@ class Candidate:
     def failure(self, error: RegistryError) -> LoadRow:
         """Return its failure as a row of a report."""
         return LoadRow(
-            self.family, self.name, Outcome.FAILED, self.origin, error.code, error.message, error
+            self.family,
+            self.name,
+            Outcome.FAILED,
+            self.origin,
+            error.code,
+            error.message,
+            error,
+            self.required,
         )
 
 
@@ -157,7 +166,7 @@ def _candidate(one: FoundProvider) -> Candidate:
         one.name,
         {"problems": problems},
     )
-    return Candidate(one.family, one.name, "config", one.origin, error=error)
+    return Candidate(one.family, one.name, "config", one.origin, error=error, required=one.required)
 
 
 def from_well_known(

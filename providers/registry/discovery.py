@@ -112,7 +112,8 @@ class ProviderDiscovery:
         self._registries = registries
         self._variables = variables
         self._added: set[Key] = set()
-        self._shadowed: set[tuple[Key, str, str]] = set()
+        self._shadowed: dict[tuple[Key, str, str], LoadRow] = {}
+        self._told_shadowed: set[tuple[Key, str, str]] = set()
         self._file: list[Candidate] = []
         self._elsewhere: list[Candidate] = []
         self._of_extra = Found()
@@ -121,11 +122,18 @@ class ProviderDiscovery:
         self._busy = asyncio.Lock()
         self.report = LoadReport()
         """What became of everything that was found, the last time."""
+        self.complete = False
+        """Whether the extra source and the file were read: else there may be unknown providers."""
 
     @property
     def registries(self) -> Mapping[str, ProviderRegistry[Any]]:
         """The registries by family."""
         return self._registries()
+
+    @property
+    def shadowed(self) -> list[LoadRow]:
+        """Those that another of their name comes before, when all was last looked for."""
+        return list(self._shadowed.values())
 
     @property
     def _types(self) -> ProviderTypes:
@@ -343,6 +351,7 @@ class ProviderDiscovery:
         file = Found() if path is None else await self._read(path)
         plugins = await self._from_plugins()
         extra = Found() if self._extra is None else await self._extra.find()
+        self.complete = self.complete or not (file.faults or extra.faults)
         file.stand_in(self._file)
         extra.stand_in(self._of_extra.candidates)
         self._file, self._of_extra = file.candidates, extra
@@ -384,6 +393,7 @@ class ProviderDiscovery:
     async def _bring_in_step(self, told: LoadReport = _NOTHING) -> LoadReport:
         found = await self._find_all()
         first, shadowed = winners(found.candidates)
+        self._shadowed = {}
         declared = self._declared()
         self._added -= first.keys()
         rows = list(found.faults)
@@ -449,14 +459,17 @@ class ProviderDiscovery:
     def _shadow(self, loser: Candidate, winner: str) -> list[LoadRow]:
         """Report, the first time, that another provider of that name comes before one."""
         known = (loser.key, loser.origin, winner)
-        if loser.source == "builtin" or known in self._shadowed:
+        if loser.source == "builtin":
             return []
-        self._shadowed.add(known)
         reason = f"shadowed by the one from {winner}"
+        self._shadowed[known] = loser.row(Outcome.SKIPPED, reason)
+        if known in self._told_shadowed:
+            return []
+        self._told_shadowed.add(known)
         logger.warning(
             "%s provider %s from %s is %s", loser.family, loser.name, loser.origin, reason
         )
-        return [loser.row(Outcome.SKIPPED, reason)]
+        return [self._shadowed[known]]
 
     def _tell(self, report: LoadReport, told: LoadReport = _NOTHING) -> LoadReport:
         """Log what failed and tell the listeners, but not once more what they were told."""

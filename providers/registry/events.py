@@ -27,6 +27,7 @@ __all__ = [
     "ProviderRegistered",
     "ProviderReloaded",
     "ProviderUnregistered",
+    "event_classes",
 ]
 
 logger = logging.getLogger(__name__)
@@ -144,10 +145,15 @@ EventT = TypeVar("EventT", bound=Event)
 Listener = Callable[[Any], Awaitable[None] | None]
 
 
+def event_classes() -> dict[str, type[Event]]:
+    """Return the events there are, by name."""
+    return {cls.event_name: cls for cls in Event.__subclasses__()}
+
+
 def _event_class(event: type[EventT] | str) -> type[Event]:
     if not isinstance(event, str):
         return event
-    known = {cls.event_name: cls for cls in Event.__subclasses__()}
+    known = event_classes()
     if event not in known:
         names = ", ".join(nearest_first(event, known))
         raise NotFoundError(f"Unknown event: {event}. There are these: {names}.")

@@ -126,6 +126,17 @@ class Lifecycle(Checking[ProviderT]):
             if (wish := wishes.get(key)) is not None:
                 registry._watch(other, wish)
 
+    def reset_breaker(self, name: str) -> None:
+        """
+        Let a provider's circuit breaker admit calls again, whatever it was.
+
+        Raises:
+            NotFoundError: There is none of that name.
+        """
+        breaker = self._find(name).breaker
+        if breaker is not None:
+            breaker.reset()
+
     async def dispose(self, name: str) -> None:
         """Close a provider's instance at once; it stays registered and refuses operations."""
         guard = self._find(name).guard

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import logging
 from collections.abc import Mapping, Sequence
 from typing import Generic, TypeVar
@@ -10,17 +11,19 @@ from typing import Generic, TypeVar
 from pydantic import BaseModel
 
 from ...settings import ProviderSettings
-from .errors import NotFoundError, RegistryError, nearest_first
-from .metadata import ProviderInfo, capability_set
+from .errors import InvalidNameError, NotFoundError, RegistryError, nearest_first
+from .metadata import ProviderInfo, Status, capability_set
 from .registration import Declaration, Registration
 from .report import LoadReport, LoadRow, Outcome
 from .types import Family, ProviderTypes
+from .validation import check_name
 
 __all__ = ["Lookup"]
 
 logger = logging.getLogger(__name__)
 
 _ALIAS = "alias"
+_ANY = "<NAME>"
 """The type of providers that are further names of others, in the families that have it."""
 
 ProviderT = TypeVar("ProviderT")
@@ -47,7 +50,8 @@ class Lookup(Generic[ProviderT]):
         self._registrations: dict[str, Registration] = {}
         self._declared = dict(declared)
         self._default = default
-        self._implied: tuple[int, str] | None = None
+        self._implied: tuple[int, str | None] | None = None
+        self._sorted: tuple[int, tuple[str, ...]] | None = None
         self._version: int = 0
         """Counts the changes, so that what is derived from the names can be kept."""
 
@@ -92,9 +96,14 @@ class Lookup(Generic[ProviderT]):
 
     def names(self, *, pipeline: str | None = None) -> Sequence[str]:
         """Return the names of all providers, or of those a pipeline may use, A to Z."""
-        names = set(self._registrations.copy())
-        names.update(name for name in list(self._declared) if self._is_declared(name))
-        return sorted(name for name in names if pipeline is None or self.serves(name, pipeline))
+        version, known = self._version, self._sorted
+        if known is None or known[0] != version:
+            names = set(self._registrations.copy())
+            names.update(name for name in list(self._declared) if self._is_declared(name))
+            self._sorted = known = (version, tuple(sorted(names)))
+        if pipeline is None:
+            return list(known[1])
+        return [name for name in known[1] if self.serves(name, pipeline)]
 
     def providers(self) -> dict[str, ProviderT]:
         """Return all providers by name; those whose settings have faults are left out."""
@@ -110,14 +119,39 @@ class Lookup(Generic[ProviderT]):
             for name, registration in sorted(self._registrations.copy().items())
         ]
 
-    def info(self, name: str) -> ProviderInfo:
+    def info(self, name: str, *, faulty: bool = False) -> ProviderInfo:
         """
         Return what is known of one provider.
 
+        Args:
+            name: The provider.
+            faulty: Do not raise for one whose settings have faults (its status is ``error``), nor
+                for one that is disabled (``disposed``): ``last_error`` tells it.
+
         Raises:
             NotFoundError: There is none of that name.
+            RegistryError: Its settings have faults.
         """
-        return self._find(name).info(is_default=name == self._default_or_none())
+        is_default = name == self._default_or_none()
+        try:
+            return self._find(name).info(is_default=is_default)
+        except RegistryError as error:
+            declaration = self._declared.get(name)
+            if not faulty or declaration is None:
+                raise
+            return _faulty(self.family.name, name, declaration, error, is_default=is_default)
+
+    def moment(self, name: str) -> tuple[object, ...] | None:
+        """
+        Return something that is equal to what it was as long as :meth:`info` is.
+
+        It is cheap: who keeps what he made of an info asks whether it is still good. None for a
+        provider that nobody needed yet, or whose settings have faults.
+        """
+        registration = self._registrations.get(name)
+        if registration is None:
+            return None
+        return (name == self._default_or_none(), *registration.moment())
 
     def config(self, name: str) -> BaseModel | None:
         """Return a provider's settings, secrets typed and so masked; None for a plain object."""
@@ -126,6 +160,10 @@ class Lookup(Generic[ProviderT]):
     def settings(self, name: str) -> ProviderSettings:
         """Return what every registration takes (priority and the like), as it is of one."""
         return self._find(name).settings
+
+    def holders(self, name: str) -> list[str]:
+        """Name all who use a provider now: leases, calls in flight, instances of callers."""
+        return self._find(name).holders()
 
     def find_by_capability(self, *capabilities: str) -> Sequence[str]:
         """Return the names of the providers that have all ``capabilities``: best priority first."""
@@ -198,31 +236,46 @@ class Lookup(Generic[ProviderT]):
         Raises:
             NotFoundError: None of these; the message says how to set it.
         """
-        if self._default is not None:
-            return self._default
-        version, implied = self._version, self._implied
-        if implied is None or implied[0] != version:
-            self._implied = implied = (version, self._implied_default())
-        return implied[1]
-
-    def _implied_default(self) -> str:
-        fallback = self.family.fallback
+        name = self._default_or_none()
+        if name is not None:
+            return name
         chosen = [name for name in self.names() if not self._is_embedded(name)]
         chosen = [name for name in chosen if self._type_name(name) != _ALIAS] or chosen
-        if len(chosen) == 1:
-            return chosen[0]
-        if fallback is not None and (fallback in chosen or (not chosen and self.has(fallback))):
-            return fallback
-        variable = f"PURVEYOR_{self.family.name.upper()}__DEFAULT"
         if chosen:
+            variable = f"PURVEYOR_{self.family.name.upper()}__DEFAULT"
             raise NotFoundError(
                 f"Provider not found: the {self.family.name} family has no default among "
                 f"{', '.join(chosen)}. Name one, or set {variable}."
             )
         raise NotFoundError(
             f"Provider not found: the {self.family.name} family has no provider yet. "
-            f"{self._how_to_add('<NAME>')}"
+            f"{self._how_to_add(_ANY)}"
         )
+
+    def _implied_default(self) -> str | None:
+        """Return the default that follows from what there is; it looks at no more than it must."""
+        fallback = self.family.fallback
+        own = self._first_two(aliases=False) or self._first_two(aliases=True)
+        if len(own) == 1:
+            return own[0]
+        if fallback is None or not self.has(fallback) or (own and self._is_embedded(fallback)):
+            return None
+        return fallback
+
+    def _first_two(self, *, aliases: bool) -> Sequence[str]:
+        """Return two of those that somebody registered or configured, less if there are less."""
+        names = itertools.chain(
+            list(self._registrations),
+            (name for name in list(self._declared) if self._is_declared(name)),
+        )
+        own = (
+            name
+            for name in names
+            if not self._is_embedded(name) and (self._type_name(name) == _ALIAS) is aliases
+        )
+        found = next(own, None)
+        other = next((name for name in own if name != found), None)
+        return [name for name in (found, other) if name is not None]
 
     # -- inside --------------------------------------------------------------------------
 
@@ -248,10 +301,12 @@ class Lookup(Generic[ProviderT]):
         return (declaration.settings.type or name) if declaration else None
 
     def _default_or_none(self) -> str | None:
-        try:
-            return self.default_name()
-        except NotFoundError:
-            return None
+        if self._default is not None:
+            return self._default
+        version, implied = self._version, self._implied
+        if implied is None or implied[0] != version:
+            self._implied = implied = (version, self._implied_default())
+        return implied[1]
 
     def _not_found(self, name: str) -> NotFoundError:
         family = self.family.name
@@ -283,5 +338,37 @@ class Lookup(Generic[ProviderT]):
         types = ", ".join(nearest_first(name, self.types.names(self.family.name)))
         if not types:
             return f"No provider type of the family {self.family.name} is installed."
+        if name != _ANY:
+            try:
+                check_name(name)
+            except InvalidNameError as error:
+                return error.message
         variable = f"PURVEYOR_{self.family.name}__PROVIDERS__{name}__TYPE".upper()
         return f"To add it, set {variable} to a type: {types}."
+
+
+def _faulty(
+    family: str, name: str, declaration: Declaration, error: RegistryError, *, is_default: bool
+) -> ProviderInfo:
+    settings = declaration.settings
+    return ProviderInfo(
+        name=name,
+        family=family,
+        type=settings.type or name,
+        display_name=name,
+        version="",
+        description="",
+        capabilities=frozenset(),
+        status=Status.ERROR if settings.enabled else Status.DISPOSED,
+        source=declaration.source,
+        origin=declaration.origin,
+        registered_at=None,
+        is_default=is_default,
+        instance_count=0,
+        lease_count=0,
+        priority=settings.priority,
+        required=settings.required,
+        pipelines=tuple(settings.pipelines),
+        metadata=settings.metadata,
+        last_error=error.message,
+    )

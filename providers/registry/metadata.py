@@ -7,7 +7,10 @@ from dataclasses import dataclass, field, fields
 from datetime import datetime
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .breaker import BreakerState
 
 __all__ = [
     "Capability",
@@ -125,7 +128,7 @@ class ProviderInfo:
     status: Status
     source: str
     origin: str
-    registered_at: datetime
+    registered_at: datetime | None
     is_default: bool
     instance_count: int
     lease_count: int
@@ -136,6 +139,7 @@ class ProviderInfo:
     last_error: str | None = None
     health: HealthStatus = HealthStatus.UNKNOWN
     last_health_check: datetime | None = None
+    breaker: BreakerState | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the same as JSON-safe data; times are ISO 8601 in UTC."""
@@ -144,11 +148,12 @@ class ProviderInfo:
             **{item.name: getattr(self, item.name) for item in fields(self)},
             "capabilities": sorted(self.capabilities),
             "status": self.status.value,
-            "registered_at": self.registered_at.isoformat(),
+            "registered_at": self.registered_at.isoformat() if self.registered_at else None,
             "pipelines": list(self.pipelines),
             "metadata": dict(self.metadata),
             "health": self.health.value,
             "last_health_check": checked.isoformat() if checked else None,
+            "breaker": self.breaker.value if self.breaker else None,
         }
 
 

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, cast
 
 from ...settings import RegistrySettings
 from .breaker import BreakerState, CircuitBreaker, Transition
@@ -35,6 +35,7 @@ from .events import (
 from .guard import Guard
 from .lifecycle import Lifecycle, Peers
 from .monitor import HealthMonitor
+from .observed import Observer
 from .redaction import scrub
 from .registration import Declaration, Registration, calling_place
 from .types import Family, ProviderTypes, default_types
@@ -69,6 +70,7 @@ class Registering(Lifecycle[ProviderT]):
         monitor: Does the checks in the background; its own when not given.
         peers: Gives the registries of all families, for dependencies between them.
         clock: Seconds that only grow, for the circuit breakers.
+        observer: Told of every operation of the providers; nobody when not given.
     """
 
     def __init__(
@@ -84,6 +86,7 @@ class Registering(Lifecycle[ProviderT]):
         monitor: HealthMonitor | None = None,
         peers: Peers | None = None,
         clock: Callable[[], float] = monotonic,
+        observer: Observer | None = None,
     ) -> None:
         types = types or default_types
         if isinstance(family, str):
@@ -103,10 +106,13 @@ class Registering(Lifecycle[ProviderT]):
             on_transition=self._tell_transition,
             clock=clock,
             siblings=self,
+            observer=observer,
         )
         self._reserved: dict[str, str] = {}
         self._hooks: tuple[InitHook, ...] = ()
         self._lock = threading.Lock()
+        if observer is not None:
+            observer.know(cast(Any, self))
 
     # -- registering ---------------------------------------------------------------------
 

@@ -172,6 +172,19 @@ class Registration:
             extra={**(row.metadata if row else {}), **self.metadata},
         )
 
+    def moment(self) -> tuple[object, ...]:
+        """Return what of :meth:`info` may be another the next time, cheaper than all of it."""
+        guard, health = self.guard, self.health
+        return (
+            self,
+            self.source,
+            self.origin,
+            self.handle.capabilities if self.members else None,
+            len(self.live_instances()) if self._instances else 0,
+            guard and (guard.status, guard.use_count, guard.last_error, guard.breaker.state),
+            health and (health.status, health.last),
+        )
+
     def info(self, *, is_default: bool) -> ProviderInfo:
         """Return a picture of this moment, without secrets."""
         metadata = self.provider_metadata()
@@ -198,6 +211,7 @@ class Registration:
             last_error=self.guard.last_error if self.guard else None,
             health=self.health.status if self.health else HealthStatus.UNKNOWN,
             last_health_check=last.checked_at if last else None,
+            breaker=self.guard.breaker.state if self.guard else None,
         )
 
 

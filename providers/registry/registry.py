@@ -13,6 +13,8 @@ from .build import Config, settings_of
 from .errors import AlreadyExistsError, InvalidConfigError, RegistryError
 from .events import EventT, LeaseDenied, Listener, ProviderReloaded
 from .guard import Lease
+from .health import check
+from .metadata import HealthResult
 from .registering import Registering
 from .registration import Declaration, Registration, calling_place
 from .report import Outcome
@@ -224,6 +226,35 @@ class ProviderRegistry(Registering[ProviderT]):
             RegistryError: Its settings have faults; all of them are named.
         """
         self._refuse_cycle(self._built(name, declaration))
+
+    async def try_out(self, name: str, declaration: Declaration) -> HealthResult:
+        """
+        Find out whether a provider would answer: connect it, check its health, and close it.
+
+        Nothing is registered, and a provider of that name which is there is not concerned.
+
+        Args:
+            name: What it would be called.
+            declaration: Its settings.
+
+        Raises:
+            RegistryError: Its settings have faults; all of them are named.
+        """
+        built = self._built(name, declaration)
+        self._refuse_cycle(built)
+        guard = built.guard
+        if guard is None:  # which only objects have not
+            raise self._not_found(name)
+        guard.on_failure = None  # no failure of the one that is registered
+        limit = self._health_settings(built.settings).timeout
+        try:
+            result, _ = await check(name, guard.check_health, timeout=limit)
+        finally:
+            try:
+                await guard.dispose()
+            except Exception as error:  # must not hide what was found
+                logger.error("Closing provider %s after a try failed: %s", name, error)
+        return result
 
     def get_default_config(self, name: str) -> BaseModel:
         """Return the settings a type has when none are given (S1's ``get_default_config``)."""

@@ -28,7 +28,8 @@ class LoadRow:
     """
     One provider: what became of it, and why if it is not registered.
 
-    Family and name are empty where a fault is not one provider's: of a file, say.
+    Family and name are empty where a fault is not one provider's: of a file, say. ``required``
+    is said of a failed one of which nothing else is known: its entry could not be read.
     """
 
     family: str
@@ -38,6 +39,7 @@ class LoadRow:
     code: str | None = None
     reason: str = ""
     error: RegistryError | None = field(default=None, repr=False, compare=False)
+    required: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ pytest.register_assert_rewrite(
         for rules in ("case", "fetching", "looking", "robustness")
     ),
     *(f"{__name__}.images_{rules}" for rules in ("case", "making", "robustness")),
-    *(f"{__name__}.{rules}" for rules in ("media_case", "audio_rules", "flashcards_rules")),
+    *(f"{__name__}.{rules}" for rules in ("case", "media_case", "audio_rules", "flashcards_rules")),
 )
 
 from .ai import AIConformance  # noqa: E402 - see above

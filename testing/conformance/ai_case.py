@@ -7,16 +7,15 @@ import functools
 import inspect
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
-from typing import Any, ClassVar, Concatenate, ParamSpec, TypeAlias, TypeVar
+from typing import Any, ClassVar, TypeAlias
 
 import pytest
 from pydantic import BaseModel
 
 from ...providers.ai import AIProvider, Chunk, Completion, Prompt
 from ...providers.registry import guarded
-from ...providers.registry.types import default_types
 from ..doubles import AIDouble
-from .storage_case import PROVIDER_NAME, refusal, secrets_in
+from .case import PROVIDER_NAME, Case, plain, refusal, secrets_in
 
 __all__ = [
     "PROVIDER_NAME",
@@ -32,25 +31,15 @@ __all__ = [
 ]
 
 AIModel: TypeAlias = AIProvider[Any]
-P = ParamSpec("P")
-CaseT = TypeVar("CaseT", bound="AICase")
 
 
-class AICase:
+class AICase(Case):
     """What an author tells of the type under test, and of the service it is tested against."""
 
     provider_class: ClassVar[type[AIProvider[Any]]]
     """The class under test."""
-    capabilities: ClassVar[frozenset[str]]
-    """What the type declares. When not set: what the catalogue says of the class, or of the
-    nearest of its bases that stands there."""
     timeout: ClassVar[float] = 30.0
     """Seconds one test may take."""
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        if "provider_class" in vars(cls) and "capabilities" not in vars(cls):
-            cls.capabilities = _declared_by(cls.provider_class)
 
     def make_service(self) -> AIDouble:
         """Return a service that speaks the type's protocol, as strictly as the real one."""
@@ -88,74 +77,35 @@ class AICase:
         finally:
             await model.dispose()
 
-    def needs(self, capability: str) -> None:
-        """Skip a test of a capability the type does not declare."""
-        if capability not in self.capabilities:
-            pytest.skip(f"{self.provider_class.__name__} does not declare {capability!r}")
-
-    def refuses(self, capability: str) -> None:
-        """Skip a test of a capability the type declares."""
-        if capability in self.capabilities:
-            pytest.skip(f"{self.provider_class.__name__} declares {capability!r}")
+    refuses = Case.lacks
 
 
-def _declared_by(provider_class: type) -> frozenset[str]:
-    default_types.all("ai")  # reads the entry points
-    for base in provider_class.__mro__:
-        row = default_types.of_class("ai", base)
-        if row is not None:
-            return row.capabilities
-    raise TypeError(
-        f"{provider_class.__name__} is not in the catalogue of types: decorate it with "
-        "@register_provider, or set capabilities in the test class."
-    )
-
-
-def ai_test(
-    function: Callable[Concatenate[CaseT, AIModel, AIDouble, P], Awaitable[None]],
-) -> Callable[Concatenate[CaseT, AIDouble, P], None]:
+def ai_test(function: Callable[..., Awaitable[None]]) -> Callable[..., None]:
     """
     Make a coroutine method that takes a model and its service into a plain test.
 
     The model is disposed at the end; otherwise as :func:`service_test`.
     """
 
-    async def test(self: CaseT, service: AIDouble, *args: P.args, **kwargs: P.kwargs) -> None:
+    async def run(self: AICase, service: AIDouble, **fixtures: Any) -> None:
         __tracebackhide__ = True
         async with self.made(service) as model:
-            await function(self, model, service, *args, **kwargs)
+            await function(self, model, service, **fixtures)
 
-    functools.update_wrapper(test, function)
+    functools.update_wrapper(run, function)
     own, _, *rest = inspect.signature(function).parameters.values()
-    test.__signature__ = inspect.Signature([own, *rest])  # pyright: ignore[reportFunctionMemberAccess]
-    return service_test(test)
+    run.__signature__ = inspect.Signature([own, *rest])  # pyright: ignore[reportFunctionMemberAccess]
+    return service_test(run)
 
 
-def service_test(
-    function: Callable[Concatenate[CaseT, AIDouble, P], Awaitable[None]],
-) -> Callable[Concatenate[CaseT, AIDouble, P], None]:
-    """
-    Make a coroutine method that takes a service into a plain test.
+def service_test(function: Callable[..., Awaitable[None]]) -> Callable[..., None]:
+    """Make a coroutine method that takes a service into a plain test, in a loop of its own."""
 
-    It runs in an event loop of its own, whatever plugin there is.
-    """
-
-    @functools.wraps(function)
-    def test(self: CaseT, service: AIDouble, *args: P.args, **kwargs: P.kwargs) -> None:
+    def test(self: AICase, /, **fixtures: Any) -> None:
         __tracebackhide__ = True
+        self.run(lambda: function(self, **fixtures))
 
-        async def run() -> None:
-            __tracebackhide__ = True
-            async with asyncio.timeout(self.timeout):
-                await function(self, service, *args, **kwargs)
-
-        # With a factory the runner leaves the thread's current loop to whom it belongs.
-        with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
-            runner.run(run())
-
-    test.__signature__ = inspect.signature(function)  # pyright: ignore[reportAttributeAccessIssue]
-    del test.__wrapped__  # what pytest sees is a plain function
-    return test
+    return plain(test, function, [*inspect.signature(function).parameters.values()])
 
 
 def both(

@@ -11,8 +11,8 @@ import pytest
 
 from ...providers.media.audio import AudioProvider, Pronunciation, WordNotFoundError
 from ...providers.web.errors import InvalidRequestError
+from .case import refusal
 from .media_case import MediaCase, expect_told, media_test
-from .storage_case import refusal
 
 __all__ = ["AudioRules"]
 

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import csv
-import functools
 import hashlib
-import inspect
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Concatenate, ParamSpec, TypeAlias, TypeVar
+from typing import Any, ClassVar, TypeAlias
 
 import pytest
 from pydantic import BaseModel
 
 from ...providers.data_sources import DataSource, FetchedItem, ItemInfo
-from ...providers.registry import guarded
-from ...providers.registry.types import default_types
-from .storage_case import PROVIDER_NAME, refusal, secrets_in
+from .case import PROVIDER_NAME, Case, provider_test, refusal, secrets_in
 
 __all__ = [
     "FILES",
@@ -36,8 +31,6 @@ __all__ = [
 Source = DataSource[Any]
 Content: TypeAlias = "bytes | Sequence[Sequence[str]]"
 """A file's bytes; or a table as CSV has it, the names of the columns first, in any order."""
-P = ParamSpec("P")
-CaseT = TypeVar("CaseT", bound="DataSourceCase")
 
 FILES: Mapping[str, bytes] = {
     "people.csv": b'id,name\n1,Ada\n2,"Lovelace, Ada"\n3,\xc3\xa9\xe2\x82\xac\n',
@@ -62,14 +55,11 @@ FILES: Mapping[str, bytes] = {
 """What a source of files or blobs may be filled with; an author's own serves as well."""
 
 
-class DataSourceCase:
+class DataSourceCase(Case):
     """What an author tells of the type under test and of what it finds in the source."""
 
     provider_class: ClassVar[type[DataSource[Any]]]
     """The class under test."""
-    capabilities: ClassVar[frozenset[str]]
-    """What the type declares. When not set: what the catalogue says of the class, or of the
-    nearest of its bases that stands there."""
     items: ClassVar[Mapping[str, Content]] = FILES
     """All items of the source, by name: a file's bytes, or a table's rows. Needed are at least
     two, and one that can be previewed and has two rows."""
@@ -80,13 +70,6 @@ class DataSourceCase:
     rows or more."""
     refused_queries: ClassVar[Sequence[str]] = ()
     """With the capability ``query``: statements that are malformed, or that change something."""
-    timeout: ClassVar[float] = 60.0
-    """Seconds one test may take."""
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        if "provider_class" in vars(cls) and "capabilities" not in vars(cls):
-            cls.capabilities = _declared_by(cls.provider_class)
 
     @pytest.fixture
     def source_config(self) -> BaseModel:
@@ -98,12 +81,7 @@ class DataSourceCase:
 
     def make_source(self, config: Any) -> Source:
         """Return a guarded instance, as a registry would give it, named ``conformance``."""
-        return guarded(self.provider_class(config), name=PROVIDER_NAME)
-
-    def needs(self, capability: str) -> None:
-        """Skip a test of a capability the type does not declare."""
-        if capability not in self.capabilities:
-            pytest.skip(f"{self.provider_class.__name__} does not declare {capability!r}")
+        return self.guarded(config)
 
     @property
     def expected_names(self) -> list[str]:
@@ -144,49 +122,8 @@ class DataSourceCase:
             assert fetched.rows in (None, len(wanted))
 
 
-def _declared_by(provider_class: type) -> frozenset[str]:
-    default_types.all("data_sources")  # reads the entry points
-    for base in provider_class.__mro__:
-        row = default_types.of_class("data_sources", base)
-        if row is not None:
-            return row.capabilities
-    raise TypeError(
-        f"{provider_class.__name__} is not in the catalogue of types: decorate it with "
-        "@register_provider, or set capabilities in the test class."
-    )
-
-
-def source_test(
-    function: Callable[Concatenate[CaseT, Source, P], Awaitable[None]],
-) -> Callable[Concatenate[CaseT, BaseModel, P], None]:
-    """
-    Make a coroutine method that takes a source into a plain test that takes ``source_config``.
-
-    It runs in an event loop of its own, whatever plugin there is, and disposes the source.
-    """
-
-    @functools.wraps(function)
-    def test(self: CaseT, source_config: BaseModel, *args: P.args, **kwargs: P.kwargs) -> None:
-        __tracebackhide__ = True
-
-        async def run() -> None:
-            __tracebackhide__ = True
-            source = self.make_source(source_config)
-            try:
-                async with asyncio.timeout(self.timeout):
-                    await function(self, source, *args, **kwargs)
-            finally:
-                await source.dispose()
-
-        # With a factory the runner leaves the thread's current loop to whom it belongs.
-        with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
-            runner.run(run())
-
-    own, source, *fixtures = inspect.signature(function).parameters.values()
-    config = source.replace(name="source_config", annotation=BaseModel)
-    test.__signature__ = inspect.Signature([own, config, *fixtures])  # pyright: ignore[reportAttributeAccessIssue]
-    del test.__wrapped__  # what pytest sees is a plain function
-    return test
+source_test = provider_test("source_config", "make_source")
+"""Make a coroutine method that takes a source into a plain test that takes ``source_config``."""
 
 
 async def infos(source: Source, prefix: str = "") -> list[ItemInfo]:

@@ -19,8 +19,8 @@ from ...providers.media.flashcards import (
     NoteTypeNotFoundError,
 )
 from ...providers.web.errors import InvalidRequestError
+from .case import refusal
 from .media_case import MediaCase, expect_told, media_test
-from .storage_case import refusal
 
 __all__ = ["FlashcardRules"]
 

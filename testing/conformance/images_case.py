@@ -2,37 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
-import functools
-import inspect
-from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any, ClassVar, Concatenate, ParamSpec, TypeVar
+from typing import Any, ClassVar
 
 import pytest
 from pydantic import BaseModel
 
 from ...providers.media.images import GeneratedImage, ImageProvider
 from ...providers.media.images.header import read_header
-from ...providers.registry import guarded
-from ...providers.registry.types import default_types
-from .storage_case import PROVIDER_NAME
+from .case import Case, provider_test
 
 __all__ = ["ImageCase", "Images", "expect_true", "files_in", "image_test"]
 
 Images = ImageProvider[Any]
-P = ParamSpec("P")
-CaseT = TypeVar("CaseT", bound="ImageCase")
 
 
-class ImageCase:
+class ImageCase(Case):
     """What an author tells of the type under test and of its service."""
 
     provider_class: ClassVar[type[ImageProvider[Any]]]
     """The class under test."""
-    capabilities: ClassVar[frozenset[str]]
-    """What the type declares. When not set: what the catalogue says of the class, or of the
-    nearest of its bases that stands there."""
     size: ClassVar[str] = "1024x1024"
     """A size there is."""
     formats: ClassVar[tuple[str, ...]] = ("png", "jpeg", "webp")
@@ -45,13 +34,6 @@ class ImageCase:
     """What the service refuses to draw; empty where it refuses nothing."""
     unknown_model: ClassVar[str] = ""
     """A model there is not; empty where the service has none to choose."""
-    timeout: ClassVar[float] = 60.0
-    """Seconds one test may take."""
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        if "provider_class" in vars(cls) and "capabilities" not in vars(cls):
-            cls.capabilities = _declared_by(cls.provider_class)
 
     @pytest.fixture
     def image_config(self) -> BaseModel:
@@ -63,17 +45,7 @@ class ImageCase:
 
     def make_images(self, config: Any) -> Images:
         """Return a guarded instance, as a registry would give it, named ``conformance``."""
-        return guarded(self.provider_class(config), name=PROVIDER_NAME)
-
-    def needs(self, capability: str) -> None:
-        """Skip a test of a capability the type does not declare."""
-        if capability not in self.capabilities:
-            pytest.skip(f"{self.provider_class.__name__} does not declare {capability!r}")
-
-    def lacks(self, capability: str) -> None:
-        """Skip a test that an undeclared capability is refused."""
-        if capability in self.capabilities:
-            pytest.skip(f"{self.provider_class.__name__} declares {capability!r}")
+        return self.guarded(config)
 
     def needs_setting(self, name: str) -> None:
         """Skip a test of a setting the type does not have."""
@@ -81,49 +53,8 @@ class ImageCase:
             pytest.skip(f"{self.provider_class.__name__} has no setting {name!r}")
 
 
-def _declared_by(provider_class: type) -> frozenset[str]:
-    default_types.all("images")  # reads the entry points
-    for base in provider_class.__mro__:
-        row = default_types.of_class("images", base)
-        if row is not None:
-            return row.capabilities
-    raise TypeError(
-        f"{provider_class.__name__} is not in the catalogue of types: decorate it with "
-        "@register_provider, or set capabilities in the test class."
-    )
-
-
-def image_test(
-    function: Callable[Concatenate[CaseT, Images, P], Awaitable[None]],
-) -> Callable[Concatenate[CaseT, BaseModel, P], None]:
-    """
-    Make a coroutine method that takes a provider into a plain test that takes ``image_config``.
-
-    It runs in an event loop of its own, whatever plugin there is, and disposes the provider.
-    """
-
-    @functools.wraps(function)
-    def test(self: CaseT, image_config: BaseModel, *args: P.args, **kwargs: P.kwargs) -> None:
-        __tracebackhide__ = True
-
-        async def run() -> None:
-            __tracebackhide__ = True
-            images = self.make_images(image_config)
-            try:
-                async with asyncio.timeout(self.timeout):
-                    await function(self, images, *args, **kwargs)
-            finally:
-                await images.dispose()
-
-        # With a factory the runner leaves the thread's current loop to whom it belongs.
-        with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
-            runner.run(run())
-
-    own, images, *fixtures = inspect.signature(function).parameters.values()
-    config = images.replace(name="image_config", annotation=BaseModel)
-    test.__signature__ = inspect.Signature([own, config, *fixtures])  # pyright: ignore[reportAttributeAccessIssue]
-    del test.__wrapped__  # what pytest sees is a plain function
-    return test
+image_test = provider_test("image_config", "make_images")
+"""Make a coroutine method that takes a provider into a plain test that takes ``image_config``."""
 
 
 def expect_true(image: GeneratedImage) -> None:

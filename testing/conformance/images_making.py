@@ -8,8 +8,8 @@ from pathlib import Path
 
 from ...providers.media.images import GeneratedImage
 from ...providers.registry import UnsupportedCapabilityError
+from .case import refusal
 from .images_case import ImageCase, Images, expect_true, files_in, image_test
-from .storage_case import refusal
 
 __all__ = ["MakingRules"]
 

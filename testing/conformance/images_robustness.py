@@ -23,8 +23,8 @@ from ...providers.web.errors import (
     ServiceConnectionError,
     ServiceError,
 )
+from .case import PROVIDER_NAME, refusal, secrets_in
 from .images_case import ImageCase, Images, expect_true, files_in, image_test
-from .storage_case import PROVIDER_NAME, refusal, secrets_in
 
 __all__ = ["RobustnessRules"]
 
@@ -117,7 +117,7 @@ class RobustnessRules(ImageCase):
                 assert CANARY not in "".join(told), f"{name}: the key is in the error"
             assert CANARY not in repr((images, config))
 
-        self._run(config, run)
+        self.run_with(lambda: self.make_images(config), run)
         assert CANARY not in caplog.text, "the key is in the log"
 
     def test_no_key_is_told(self, image_config: BaseModel) -> None:
@@ -130,18 +130,7 @@ class RobustnessRules(ImageCase):
             error = await refusal(AuthenticationError, "no key", call)
             assert "api_key" in str(error)
 
-        self._run(config, run)
-
-    def _run(self, config: BaseModel, test: Callable[[Images], Awaitable[None]]) -> None:
-        async def run() -> None:
-            images = self.make_images(config)
-            try:
-                await test(images)
-            finally:
-                await images.dispose()
-
-        with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
-            runner.run(run())
+        self.run_with(lambda: self.make_images(config), run)
 
     @image_test
     async def test_secrets_are_not_shown(self, images: Images) -> None:
@@ -173,7 +162,7 @@ class RobustnessRules(ImageCase):
             assert error.is_backend_failure
             assert error.provider_name == PROVIDER_NAME
 
-        self._run(config, run)
+        self.run_with(lambda: self.make_images(config), run)
         assert files_in(tmp_path) == []
 
     @image_test

@@ -3,51 +3,36 @@
 from __future__ import annotations
 
 import asyncio
-import functools
-import inspect
 import json
 import logging
 import socket
 import traceback
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
-from typing import Any, ClassVar, Concatenate, ParamSpec, TypeVar
+from typing import Any, ClassVar
 
 import pytest
 from pydantic import BaseModel, SecretStr
 
-from ...providers.registry import InvalidStateError, guarded
+from ...providers.registry import InvalidStateError
 from ...providers.registry.provider import Provider
-from ...providers.registry.types import default_types
 from ...providers.web.errors import (
     AuthenticationError,
     ServiceConnectionError,
     ServiceError,
 )
-from .storage_case import PROVIDER_NAME, refusal, secrets_in
+from .case import PROVIDER_NAME, Case, provider_test, refusal, secrets_in
 
 __all__ = ["MediaCase", "expect_told", "media_test", "nobody_at_home"]
 
 CANARY = "canary-3f9c1b72e5"
-P = ParamSpec("P")
-CaseT = TypeVar("CaseT", bound="MediaCase")
 
 
-class MediaCase:
+class MediaCase(Case):
     """What an author tells of the type under test."""
 
     provider_class: ClassVar[type[Provider[Any]]]
     """The class under test."""
-    capabilities: ClassVar[frozenset[str]]
-    """What the type declares. When not set: what the catalogue says of the class, or of the
-    nearest of its bases that stands there."""
-    timeout: ClassVar[float] = 60.0
-    """Seconds one test may take."""
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        if "provider_class" in vars(cls) and "capabilities" not in vars(cls):
-            cls.capabilities = _declared_by(cls.provider_class)
 
     @pytest.fixture
     def provider_config(self) -> BaseModel:
@@ -59,12 +44,7 @@ class MediaCase:
 
     def make_provider(self, config: Any) -> Any:
         """Return a guarded instance, as a registry would give it, named ``conformance``."""
-        return guarded(self.provider_class(config), name=PROVIDER_NAME)
-
-    def needs(self, capability: str) -> None:
-        """Skip a test of a capability the type does not declare."""
-        if capability not in self.capabilities:
-            pytest.skip(f"{self.provider_class.__name__} does not declare {capability!r}")
+        return self.guarded(config)
 
     def calls_on(self, provider: Any) -> dict[str, Callable[[], Awaitable[object]]]:
         """Return every operation, as calls that are right."""
@@ -104,7 +84,7 @@ class MediaCase:
             for name, call in self.calls_on(provider).items():
                 await refusal(InvalidStateError, name, call())
 
-        self._run(use, provider_config)
+        self.run_with(lambda: self.make_provider(provider_config), use)
 
     def test_cancelling_is_not_swallowed(self, provider_config: BaseModel) -> None:
         """A cancelled call ends as cancelled, and the provider goes on."""
@@ -120,25 +100,9 @@ class MediaCase:
             first = next(iter(self.calls_on(provider).values()))
             await first()
 
-        self._run(use, provider_config)
+        self.run_with(lambda: self.make_provider(provider_config), use)
 
     # -- running -------------------------------------------------------------------------
-
-    def _run(self, function: Callable[[Any], Awaitable[None]], config: BaseModel) -> None:
-        __tracebackhide__ = True
-
-        async def run() -> None:
-            __tracebackhide__ = True
-            provider = self.make_provider(config)
-            try:
-                async with asyncio.timeout(self.timeout):
-                    await function(provider)
-            finally:
-                await provider.dispose()
-
-        # With a factory the runner leaves the thread's current loop to whom it belongs.
-        with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
-            runner.run(run())
 
     def _expect_everywhere(
         self,
@@ -157,7 +121,7 @@ class MediaCase:
                 for secret in secrets_in(config):
                     assert secret not in shown + caplog.text, f"{name} shows a secret"
 
-        self._run(use, config)
+        self.run_with(lambda: self.make_provider(config), use)
 
 
 def expect_told(error: ServiceError) -> None:
@@ -177,39 +141,5 @@ def nobody_at_home(config: BaseModel) -> Generator[BaseModel]:
         yield config.model_copy(update={"base_url": f"http://127.0.0.1:{port}", "retries": 0})
 
 
-def _declared_by(provider_class: type[Provider[Any]]) -> frozenset[str]:
-    default_types.all(provider_class.family)  # reads the entry points
-    for base in provider_class.__mro__:
-        row = default_types.of_class(provider_class.family, base)
-        if row is not None:
-            return row.capabilities
-    raise TypeError(
-        f"{provider_class.__name__} is not in the catalogue of types: decorate it with "
-        "@register_provider, or set capabilities in the test class."
-    )
-
-
-def media_test(
-    function: Callable[Concatenate[CaseT, Any, P], Awaitable[None]],
-) -> Callable[Concatenate[CaseT, BaseModel, P], None]:
-    """
-    Make a coroutine method that takes a provider into a plain test that takes its settings.
-
-    It runs in an event loop of its own, whatever plugin there is, and disposes the provider.
-    """
-
-    @functools.wraps(function)
-    def test(self: CaseT, provider_config: BaseModel, *args: P.args, **kwargs: P.kwargs) -> None:
-        __tracebackhide__ = True
-
-        async def use(provider: Any) -> None:
-            __tracebackhide__ = True
-            await function(self, provider, *args, **kwargs)
-
-        self._run(use, provider_config)
-
-    own, provider, *fixtures = inspect.signature(function).parameters.values()
-    config = provider.replace(name="provider_config", annotation=BaseModel)
-    test.__signature__ = inspect.Signature([own, config, *fixtures])  # pyright: ignore[reportAttributeAccessIssue]
-    del test.__wrapped__  # what pytest sees is a plain function
-    return test
+media_test = provider_test("provider_config", "make_provider")
+"""Make a coroutine method that takes a provider into a plain test that takes its settings."""

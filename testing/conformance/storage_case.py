@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import functools
-import inspect
 from collections.abc import (
     AsyncIterable,
     AsyncIterator,
     Awaitable,
     Callable,
     Iterable,
-    Iterator,
-    Mapping,
 )
-from typing import Any, ClassVar, Concatenate, ParamSpec, TypeVar, cast
+from typing import Any, ClassVar
 
 import pytest
-from pydantic import BaseModel, SecretBytes, SecretStr
+from pydantic import BaseModel
 
-from ...providers.registry import guarded
-from ...providers.registry.types import default_types
 from ...providers.storage import ObjectInfo, StorageProvider
+from .case import PROVIDER_NAME, Case, provider_test, refusal, secrets_in
 
 __all__ = [
     "MIB",
@@ -41,22 +36,15 @@ __all__ = [
 ]
 
 MIB = 1024 * 1024
-PROVIDER_NAME = "conformance"
 
 Storage = StorageProvider[Any]
-P = ParamSpec("P")
-CaseT = TypeVar("CaseT", bound="StorageCase")
-ErrorT = TypeVar("ErrorT", bound=Exception)
 
 
-class StorageCase:
+class StorageCase(Case):
     """What an author tells of the type under test, and how its instances come and go."""
 
     provider_class: ClassVar[type[StorageProvider[Any]]]
     """The class under test."""
-    capabilities: ClassVar[frozenset[str]]
-    """What the type declares. When not set: what the catalogue says of the class, or of the
-    nearest of its bases that stands there."""
     persistent: ClassVar[bool] = True
     """Whether objects outlive the instance that put them."""
     case_sensitive: ClassVar[bool] = True
@@ -64,13 +52,6 @@ class StorageCase:
     KeyConflictError where they cannot. Leave them out of ``odd_keys`` then."""
     racers: ClassVar[int] = 20
     """How many writers race for one new key; fewer where the backend makes losers wait."""
-    timeout: ClassVar[float] = 60.0
-    """Seconds one test may take."""
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        if "provider_class" in vars(cls) and "capabilities" not in vars(cls):
-            cls.capabilities = _declared_by(cls.provider_class)
 
     @pytest.fixture
     def storage_config(self) -> BaseModel:
@@ -82,62 +63,11 @@ class StorageCase:
 
     def make_storage(self, config: Any) -> Storage:
         """Return a guarded instance, as a registry would give it, named ``conformance``."""
-        return guarded(self.provider_class(config), name=PROVIDER_NAME)
-
-    def needs(self, capability: str) -> None:
-        """Skip a test of a capability the type does not declare."""
-        if capability not in self.capabilities:
-            pytest.skip(f"{self.provider_class.__name__} does not declare {capability!r}")
-
-    def lacks(self, capability: str) -> None:
-        """Skip a test that an undeclared capability is refused."""
-        if capability in self.capabilities:
-            pytest.skip(f"{self.provider_class.__name__} declares {capability!r}")
+        return self.guarded(config)
 
 
-def _declared_by(provider_class: type) -> frozenset[str]:
-    default_types.all("storage")  # reads the entry points
-    for base in provider_class.__mro__:
-        row = default_types.of_class("storage", base)
-        if row is not None:
-            return row.capabilities
-    raise TypeError(
-        f"{provider_class.__name__} is not in the catalogue of types: decorate it with "
-        "@register_provider, or set capabilities in the test class."
-    )
-
-
-def storage_test(
-    function: Callable[Concatenate[CaseT, Storage, P], Awaitable[None]],
-) -> Callable[Concatenate[CaseT, BaseModel, P], None]:
-    """
-    Make a coroutine method that takes a storage into a plain test that takes ``storage_config``.
-
-    It runs in an event loop of its own, whatever plugin there is, and disposes the storage.
-    """
-
-    @functools.wraps(function)
-    def test(self: CaseT, storage_config: BaseModel, *args: P.args, **kwargs: P.kwargs) -> None:
-        __tracebackhide__ = True
-
-        async def run() -> None:
-            __tracebackhide__ = True
-            storage = self.make_storage(storage_config)
-            try:
-                async with asyncio.timeout(self.timeout):
-                    await function(self, storage, *args, **kwargs)
-            finally:
-                await storage.dispose()
-
-        # With a factory the runner leaves the thread's current loop to whom it belongs.
-        with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
-            runner.run(run())
-
-    own, storage, *fixtures = inspect.signature(function).parameters.values()
-    config = storage.replace(name="storage_config", annotation=BaseModel)
-    test.__signature__ = inspect.Signature([own, config, *fixtures])  # pyright: ignore[reportAttributeAccessIssue]
-    del test.__wrapped__  # what pytest sees is a plain function
-    return test
+storage_test = provider_test("storage_config", "make_storage")
+"""Make a coroutine method that takes a storage into a plain test that takes ``storage_config``."""
 
 
 async def each(function: Callable[[Any], Awaitable[object]], values: Iterable[Any]) -> None:
@@ -194,19 +124,6 @@ def calls_on(storage: Storage, key: str, other: str) -> dict[str, Callable[[], A
     }
 
 
-async def refusal(kind: type[ErrorT], name: str, call: Awaitable[object]) -> ErrorT:
-    """Return the error a call raises, which must be of that kind."""
-    try:
-        await call
-    except kind as error:
-        return error
-    except Exception as error:
-        raise AssertionError(
-            f"{name} must raise {kind.__name__}, and raised {type(error).__name__}: {error}"
-        ) from error
-    pytest.fail(f"{name} must raise {kind.__name__}, and raised nothing")
-
-
 class PausedSource:
     """Three chunks, and a pause after the second until ``go_on`` is set, or an error there."""
 
@@ -231,20 +148,3 @@ class PausedSource:
         pause.cancel()
         if put.done():
             pytest.fail(f"put did not read its source to the end: {put.exception()!r}")
-
-
-def secrets_in(value: object) -> Iterator[str]:
-    """Yield the values of the secret fields of some settings."""
-    if isinstance(value, SecretStr):
-        yield value.get_secret_value()
-    elif isinstance(value, SecretBytes):
-        yield value.get_secret_value().decode("utf-8", "replace")
-    elif isinstance(value, BaseModel):
-        for _, field in value:
-            yield from secrets_in(field)
-    elif isinstance(value, Mapping):
-        for item in cast("Mapping[object, object]", value).values():
-            yield from secrets_in(item)
-    elif isinstance(value, list | tuple | set | frozenset):
-        for item in cast("list[object]", value):
-            yield from secrets_in(item)

@@ -165,24 +165,24 @@ class KeyRules(StorageCase):
             assert await storage.get(first) == b"first", name
             assert await keys(storage) == sorted([first, "other"], key=str.encode), name
 
-    @pytest.mark.parametrize("key", REFUSED_KEYS.values(), ids=REFUSED_KEYS)
     @storage_test
-    async def test_refused_keys_are_refused_by_all_operations(
-        self, storage: Storage, key: Any
-    ) -> None:
+    async def test_refused_keys_are_refused_by_all_operations(self, storage: Storage) -> None:
         """A key that breaks a rule is an InvalidKeyError everywhere, and nothing changes."""
         await storage.put("other", b"whole")
-        for name, call in calls_on(storage, key, "other").items():
-            error = await refusal(InvalidKeyError, f"{name} with {key!r:.40}", call())
-            assert isinstance(error, ValueError)
-            assert error.code == "INVALID_KEY"
-        if "transactions" in self.capabilities:
-            for change in (Put(key, b"x"), Delete(key)):
-                await refusal(InvalidKeyError, "apply", storage.apply([change]))
-        assert [(info.key, info.size) for info in await infos(storage)] == [("other", 5)]
+        for why, key in REFUSED_KEYS.items():
+            for name, call in calls_on(storage, key, "other").items():
+                error = await refusal(InvalidKeyError, f"{name} with {key!r:.40} ({why})", call())
+                assert isinstance(error, ValueError)
+                assert error.code == "INVALID_KEY"
+            if "transactions" in self.capabilities:
+                for change in (Put(key, b"x"), Delete(key)):
+                    called = f"apply with {key!r:.40} ({why})"
+                    await refusal(InvalidKeyError, called, storage.apply([change]))
+            found = [(info.key, info.size) for info in await infos(storage)]
+            assert found == [("other", 5)], f"{key!r:.40} ({why}) changed something"
 
-    @pytest.mark.parametrize("prefix", REFUSED_PREFIXES, ids=ascii)
     @storage_test
-    async def test_refused_prefixes_are_refused(self, storage: Storage, prefix: str) -> None:
+    async def test_refused_prefixes_are_refused(self, storage: Storage) -> None:
         """A prefix no key can begin with is an InvalidKeyError, not an empty list."""
-        await refusal(InvalidKeyError, f"list with {prefix!r:.40}", keys(storage, prefix))
+        for prefix in REFUSED_PREFIXES:
+            await refusal(InvalidKeyError, f"list with {prefix!r:.40}", keys(storage, prefix))

@@ -181,8 +181,13 @@ class Double:
         await site.start()
         started.set_result(runner.addresses[0][1])
         await self._stopping.wait()
-        transports = [one.transport for one in runner.server.connections] if runner.server else []
+        server = runner.server
+        assert server is not None
+        transports = {one.transport for one in server.connections}
         await runner.cleanup()
+        for _ in range(3):  # a connection that was taken in the last moment comes a little later
+            await asyncio.sleep(0)
+            transports |= {one.transport for one in server.connections}
         for transport in transports:  # one that its client reads no more would stay open
             if transport is not None:
                 transport.abort()

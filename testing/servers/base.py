@@ -102,11 +102,15 @@ class LoopbackServer:
             )
         return path
 
+    def reachable(self) -> str:
+        """Return the program's path where :attr:`user` can run it; :attr:`folder` exists."""
+        return self.executable()
+
     def __enter__(self) -> Self:
-        executable = self.executable()
+        self.executable()
         self.folder = Path(tempfile.mkdtemp(prefix=f"{self.program}-"))
         try:
-            self._start([executable, *self.command()])
+            self._start([self.reachable(), *self.command()])
         except BaseException:
             self.stop()
             raise

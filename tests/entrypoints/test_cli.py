@@ -54,9 +54,9 @@ def test_every_command_says_what_it_does_with_an_example(cli: Run, command: list
         ["sync", "", ":"],
     ],
 )
-def test_wrong_usage_ends_with_2_and_one_message(process: Run, arguments: list[str]) -> None:
-    result = process(*arguments)
-    assert result.returncode == 2
+def test_wrong_usage_ends_with_2_and_one_message(cli: Run, arguments: list[str]) -> None:
+    result = cli(*arguments)
+    assert result.exit_code == 2
     assert result.stdout == ""
     assert "rror: " in result.stderr
     assert "Traceback" not in result.stderr
@@ -179,13 +179,17 @@ def test_a_failing_provider_is_told_with_where_it_was_configured(
 
 
 def test_output_for_pipes_has_no_colours_and_whole_names(
-    process: Run, monkeypatch: pytest.MonkeyPatch
+    process: Run, cli: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name = "n" * 100
     monkeypatch.setenv("COLUMNS", "20")
     monkeypatch.setenv(f"PURVEYOR_STORAGE__PROVIDERS__{name.upper()}__TYPE", "sqlite")
-    for command in (["providers", "list"], ["check"], ["providers", "test"]):
-        result = process(*command)
+    for run, *command in (
+        (process, "providers", "list"),
+        (cli, "check"),
+        (cli, "providers", "test"),
+    ):
+        result = run(*command)
         assert name in result.stdout
         assert "\x1b" not in result.stdout
         assert all("\t" in line for line in result.stdout.splitlines())

@@ -127,7 +127,30 @@ class TestAsk:
             "usage": {"input_tokens": 2, "output_tokens": 2, "cached_tokens": 0, "cost": None},
             "tool_calls": [],
             "id": "",
+            "data_sources": [],
         }
+
+    @pytest.mark.requirement("S3.35")
+    def test_data_is_fetched_first_and_told(
+        self, cli: Run, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("PURVEYOR_DATA_SOURCES__PROVIDERS__FILES__TYPE", "local_file")
+        monkeypatch.setenv("PURVEYOR_DATA_SOURCES__PROVIDERS__FILES__ROOT", str(folder))
+        monkeypatch.setenv("PURVEYOR_CHAT__ITEM_BYTES", "10")
+        (folder / "a.csv").write_text("n\n1\n")
+        (folder / "b.csv").write_text("n\n" + "2\n" * 50)
+        (folder / "c.bin").write_bytes(b"\0")
+        result = cli("ask", "Why?", "--data", "files:*.csv", "--data", "files:c.bin", "--json")
+        answer = json.loads(result.stdout)
+        told = [(one["item"], one["told"]) for one in answer["data_sources"]]
+        assert told == [("a.csv", 4), ("b.csv", 10), ("c.bin", 0)]
+        assert answer["text"].endswith("Why?")
+        assert "\nn\n1\nEND DATA" in answer["text"]
+        assert "files:b.csv: the model is told 10 of 102 bytes." in result.stderr
+        assert "files:c.bin is not text" in result.stderr
+        failed = cli("ask", "Why?", "--data", "files:a.csv", "--data", "files:no-such")
+        assert (failed.exit_code, failed.stdout) == (1, "")
+        assert "files:no-such: There is no" in failed.stderr
 
     def test_a_schema_makes_the_answer_data(self, cli: Run, folder: Path) -> None:
         (folder / "answer.json").write_text('{"type": "object"}')

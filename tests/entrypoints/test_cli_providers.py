@@ -79,6 +79,19 @@ def test_check_tells_a_default_that_is_not_there(cli: Run, monkeypatch: pytest.M
     assert "PURVEYOR_STORAGE__DEFAULT" in result.stderr
 
 
+def test_check_remarks_that_a_family_has_no_default(
+    cli: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("ONE", "TWO"):
+        monkeypatch.setenv(f"PURVEYOR_STORAGE__PROVIDERS__{name}__TYPE", "sqlite")
+    result = cli("check")
+    assert result.exit_code == 0
+    assert result.stderr.startswith("note: ")
+    assert "the storage family has no default among one, two" in result.stderr
+    data = json.loads(cli("check", "--json").stdout)
+    assert (data["ok"], data["problems"], len(data["remarks"])) == (True, [], 1)
+
+
 def test_check_tells_who_is_made_of_one_that_is_not_there(
     cli: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -149,10 +162,30 @@ def test_show_tells_the_settings_and_masks_secrets(
         assert "the-access-key" not in result.output
 
 
+def test_show_finds_a_name_in_whatever_family_has_it(
+    cli: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert json.loads(cli("providers", "show", "local_file", "--json").stdout)["family"] == (
+        "data_sources"
+    )
+    monkeypatch.setenv("PURVEYOR_DATA_SOURCES__PROVIDERS__SQLITE__TYPE", "local_file")
+    several = cli("providers", "show", "sqlite")
+    assert several.exit_code == 1
+    assert "several families: storage, data_sources; name one with --family" in several.stderr
+    assert cli("providers", "show", "sqlite", "--family", "storage").exit_code == 0
+
+
+def test_show_of_a_name_that_no_provider_can_have_says_so(cli: Run) -> None:
+    result = cli("providers", "show", "sqlite:docs", "--family", "storage")
+    assert result.exit_code == 2
+    assert "Provider name 'sqlite:docs' is not usable" in result.stderr
+    assert "PURVEYOR_" not in result.stderr
+
+
 def test_show_of_an_unknown_one_is_wrong_usage(cli: Run) -> None:
     result = cli("providers", "show", "filesytem")
     assert result.exit_code == 2
-    assert "filesystem, sqlite" in result.stderr
+    assert "filesystem, local_file, sqlite" in result.stderr
 
 
 def test_test_connects_to_the_named_or_to_all(
@@ -172,6 +205,7 @@ def test_test_connects_to_the_named_or_to_all(
         "filesystem": "healthy",
         "sqlite": "healthy",
         "nowhere": "unhealthy",
+        "local_file": "healthy",
     }
 
 

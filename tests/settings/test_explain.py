@@ -52,6 +52,7 @@ class Config(Strict):
     old: int = Field(default=1, alias="older")
     pet: Annotated[Cat | Dog, Field(discriminator="kind")] = Cat(kind="cat")
     names: tuple[str, ...] = ()
+    pair: list[int] = Field([1], min_length=1, max_length=2)
     checked: str = ""
 
     @field_validator("checked")
@@ -88,6 +89,8 @@ def told(model: type[BaseModel], values: dict[str, Any]) -> dict[str, str]:
         ({"number": "hunter2"}, {"number": "must be a UUID"}),
         ({"names": 3}, {"names": "must be a list"}),
         ({"names": [3]}, {"names.0": "must be text"}),
+        ({"pair": []}, {"pair": "must have at least 1 entry"}),
+        ({"pair": [1, 2, 3]}, {"pair": "must have at most 2 entries"}),
         ({"bucket": ""}, {"bucket": "must have at least 1 character"}),
         ({"bucket": "A"}, {"bucket": "must match pattern '^[a-z]+$'"}),
         ({"bukket": "x"}, {"bukket": "unknown setting; did you mean 'bucket'?"}),

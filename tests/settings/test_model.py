@@ -160,8 +160,8 @@ def test_where_it_came_from_is_no_part_of_equality(monkeypatch: pytest.MonkeyPat
     assert given.origin(("home",)) != read.origin(("home",))
     assert "PURVEYOR" not in repr(read)
     assert set(Settings.model_fields) == {
-        *FAMILIES, "registry", "credentials", "catalogue", "http", "home", "config_file",
-        "secrets_dir",
+        *FAMILIES, "registry", "credentials", "catalogue", "http", "chat", "telemetry", "home",
+        "config_file", "secrets_dir",
     }  # fmt: skip
 
 

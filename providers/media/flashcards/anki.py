@@ -180,8 +180,7 @@ class Anki(FlashcardProvider[AnkiConfig]):
         for name in sorted({draft.deck for draft in drafts if draft.deck}):
             if name not in decks:
                 raise DeckNotFoundError(
-                    f"There is no deck {name!r}. There are {_listed(decks)}. Make it with "
-                    "create_deck."
+                    f"There is no deck {name!r}. There are {_listed(decks)}. Make it first."
                 )
         for name in wanted:
             if name not in note_types:

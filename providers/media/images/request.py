@@ -55,7 +55,7 @@ class ImageRequest:
         model = options.get("model") or config.model
         if not model:
             raise InvalidRequestError(
-                "No model is named: give model=..., or set the provider's model."
+                "No model is named. Name one with the call, or set the provider's model."
             )
         extra = options.get("extra") or {}
         try:

@@ -229,9 +229,10 @@ class PluginCalls:
             return
         if kind in (Kind.RESULT, Kind.END) and (kind is Kind.END) is (call.items is None):
             raise WireError(f"{kind.name} in answer to the wrong kind of call")
+        # Before the call is forgotten: what is no error ends the process, and with it the call.
+        error = self._launch.raised(value, self._mask) if kind is Kind.ERROR else None
         self._calls.pop(call.number, None)
-        if kind is Kind.ERROR:
-            error = self._launch.raised(value, self._mask)
+        if error is not None:
             self._settle(call, call.source_error or error)
         elif kind is Kind.CANCELLED and not call.abandoned:
             self._settle(call, self._launch.failure("it cancelled the call itself"))

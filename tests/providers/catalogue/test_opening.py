@@ -87,6 +87,19 @@ async def test_those_who_open_it_at_once_all_succeed(url: str, folder: Path) -> 
             await app.catalogue().close()
 
 
+async def test_a_new_file_that_another_is_writing_is_waited_for(folder: Path, key: str) -> None:
+    path = folder / "new.db"
+    catalogue = ApplicationContainer(settings=load_settings(catalogue={"url": f"sqlite:///{path}"}))
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("CREATE TABLE theirs (number)")
+        other.execute("BEGIN IMMEDIATE")
+        entries = asyncio.create_task(catalogue.catalogue().entries())
+        await asyncio.wait([entries], timeout=0.2)
+        other.execute("ROLLBACK")
+        assert list(await entries) == []
+    await catalogue.catalogue().close()
+
+
 async def test_processes_that_open_it_at_once_all_succeed(url: str, running: Running) -> None:
     workers = [
         await asyncio.create_subprocess_exec(*WORKER, "add", f"p{n}x", stdout=subprocess.PIPE)

@@ -16,6 +16,7 @@ from purveyor.providers.catalogue.model import registrations
 from purveyor.providers.registry import (
     CredentialError,
     CredentialManager,
+    HealthStatus,
     InvalidConfigError,
     is_sealed,
 )
@@ -242,3 +243,36 @@ async def test_stored_secrets_are_not_shown_to_another_server(
     anew = {key: value for key, value in before.items() if CANARY in value}
     changed = await catalogue.update(family, "docs", {**after, **anew}, version=entry.version)
     assert changed.version > entry.version
+
+
+async def test_settings_are_tried_with_stored_secrets_where_they_were_given_for(
+    folder: Path, key: str, running: Running
+) -> None:
+    there = "http://127.0.0.1:8"
+    moved = {"type": "s3", "bucket": "nightly", "endpoint_url": "http://127.0.0.1:9"}
+    async with running() as app:
+        catalogue = app.catalogue()
+        entry = await catalogue.add("storage", "one", {**S3, "endpoint_url": there})
+        with pytest.raises(InvalidConfigError, match="endpoint_url changed"):
+            await catalogue.try_out("storage", "one", moved)
+        tried = await catalogue.try_out(
+            "storage", "one", {"bucket": "weekly", "endpoint_url": there}
+        )
+        assert tried.status is HealthStatus.UNHEALTHY  # nobody listens there
+        assert await catalogue.get("storage", "one") == entry
+
+
+async def test_an_entry_tells_whether_it_holds_some_settings(
+    folder: Path, key: str, running: Running
+) -> None:
+    async with running() as app:
+        catalogue = app.catalogue()
+        entry = await catalogue.add("storage", "one", S3)
+        assert catalogue.holds(entry, S3)
+        assert catalogue.holds(entry, {"bucket": "nightly"})  # secrets left out stay
+        assert not catalogue.holds(entry, {**S3, "secret_key": "another"})
+        assert not catalogue.holds(entry, {**S3, "access_key": None, "secret_key": None})
+        assert not catalogue.holds(entry, {**S3, "bucket": "weekly"})
+        assert not catalogue.holds(entry, {**S3, "priority": 51})
+        with pytest.raises(InvalidConfigError):
+            catalogue.holds(entry, {**S3, "secret_key": "**********"})

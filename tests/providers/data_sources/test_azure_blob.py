@@ -12,7 +12,6 @@ import pickle
 import time
 import traceback
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -38,7 +37,7 @@ from purveyor.providers.data_sources import (
 from purveyor.providers.data_sources.azure_blob import AzureBlobConfig, AzureBlobSource
 from purveyor.providers.registry import guarded
 from purveyor.testing.servers import Azurite
-from tests.servers import FaultyProxy, RecordingServer
+from tests.servers import FaultyProxy, Peer, RecordingServer
 
 pytestmark = pytest.mark.server("azurite")
 
@@ -81,18 +80,16 @@ async def names(source: AzureBlobSource, prefix: str = "") -> list[str]:
     return [item.name async for item in source.list_items(prefix)]
 
 
-@asynccontextmanager
-async def answering(answer: bytes) -> AsyncIterator[str]:
+class Answering(Peer):
     """A server that gives one answer to every request, and closes."""
 
-    async def give(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(answer)
-        await writer.drain()
-        writer.close()
+    def __init__(self, answer: bytes) -> None:
+        self.answer = answer
 
-    async with await asyncio.start_server(give, "127.0.0.1", 0) as server:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(self.answer)
+        await writer.drain()
 
 
 def files_in(folder: Path) -> list[Path]:
@@ -193,8 +190,8 @@ async def test_an_answer_that_is_no_listing_is_an_error(
 ):
     head = b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n"
     async with (
-        answering(head + answer) as url,
-        source_of(azurite, container, account_url=f"{url}/dev") as source,
+        Answering(head + answer) as peer,
+        source_of(azurite, container, account_url=f"{peer.url}/dev") as source,
     ):
         with pytest.raises(DataSourceError, match="answered InvalidListing"):
             await names(source, "by name")
@@ -204,8 +201,8 @@ async def test_what_is_signed_is_not_sent_elsewhere(azurite: Azurite, container:
     async with RecordingServer() as elsewhere:
         head = f"HTTP/1.1 307 Moved\r\nLocation: {elsewhere.url}/x\r\nContent-Length: 0\r\n\r\n"
         async with (
-            answering(head.encode()) as url,
-            source_of(azurite, container, account_url=f"{url}/dev") as source,
+            Answering(head.encode()) as peer,
+            source_of(azurite, container, account_url=f"{peer.url}/dev") as source,
         ):
             with pytest.raises(DataSourceError, match="307"):
                 await names(source, "by name")
@@ -354,9 +351,9 @@ class Meddler(FaultyProxy):
         self.cut_downstream_after = limit
         self._deed, self._every = deed, every
 
-    async def _accept(self, reader: Any, writer: Any) -> None:
+    async def serve(self, reader: Any, writer: Any) -> None:
         try:
-            await super()._accept(reader, writer)
+            await super().serve(reader, writer)
         finally:
             if self._deed is not None and self.cut_downstream_after is not None:
                 self._deed()
@@ -418,27 +415,31 @@ async def test_a_blob_that_vanishes_between_list_and_fetch_is_not_found(
     assert files_in(tmp_path) == []
 
 
-async def test_a_cancelled_fetch_leaves_nothing(azurite: Azurite, container: str, tmp_path: Path):
-    gone = asyncio.Event()
+class Stalling(Peer):
+    """A server that gives half of a blob, and no more."""
 
-    async def begin_and_stall(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(self) -> None:
+        self.left = asyncio.Event()
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         head = f'HTTP/1.1 200 OK\r\nETag: "1"\r\nContent-Length: {4 * MIB}\r\n'
         head += "Last-Modified: Sat, 21 Nov 2026 12:00:00 GMT\r\n\r\n"
         writer.write(head.encode() + b"1" * 2 * MIB)
         await reader.read()  # until the client goes
         writer.transport.abort()
-        gone.set()
+        self.left.set()
 
+
+async def test_a_cancelled_fetch_leaves_nothing(azurite: Azurite, container: str, tmp_path: Path):
     def wait_for_a_file() -> None:
         deadline = time.monotonic() + 20
         while not any(path.stat().st_size for path in tmp_path.iterdir()):
             assert time.monotonic() < deadline
             time.sleep(0.01)
 
-    async with await asyncio.start_server(begin_and_stall, "127.0.0.1", 0) as stalling:
-        port = stalling.sockets[0].getsockname()[1]
-        url = f"http://127.0.0.1:{port}/{azurite.account}"
+    async with Stalling() as stalling:
+        url = f"{stalling.url}/{azurite.account}"
         async with source_of(azurite, container, account_url=url) as source:
             fetching = asyncio.create_task(source.fetch("a.csv", tmp_path))
             await asyncio.to_thread(wait_for_a_file)
@@ -446,7 +447,7 @@ async def test_a_cancelled_fetch_leaves_nothing(azurite: Azurite, container: str
             with pytest.raises(asyncio.CancelledError):
                 await fetching
             del fetching
-        await asyncio.wait_for(gone.wait(), 20)
+        await asyncio.wait_for(stalling.left.wait(), 20)
     assert files_in(tmp_path) == []
 
 

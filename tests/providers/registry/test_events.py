@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import itertools
 import logging
+import sys
 from typing import Any
 
 import pytest
@@ -54,6 +56,26 @@ async def test_registered_and_unregistered_are_told_with_the_record(registry: Re
     assert (registered.name, registered.family) == ("backups", "storage")
     assert registered.provider.name == "backups"
     assert unregistered == ProviderUnregistered("storage", "backups")
+
+
+def test_telling_of_a_registration_is_no_dearer_among_many(registry: Registry) -> None:
+    registry.on(ProviderRegistered, lambda _: None)
+    names = map(str, itertools.count())
+
+    def calls() -> int:
+        """Return how many functions registering one more calls."""
+        seen: list[str] = []
+        sys.setprofile(lambda _, event, __: seen.append(event))
+        try:
+            registry.register_nowait(next(names), {"type": "sample"})
+        finally:
+            sys.setprofile(None)
+        return len(seen)
+
+    few = [calls() for _ in range(10)][-1]
+    for _ in range(300):
+        registry.register_nowait(next(names), {"type": "sample"})
+    assert calls() <= 1.2 * few
 
 
 @pytest.mark.requirement("S4.11")

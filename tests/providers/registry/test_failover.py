@@ -186,7 +186,7 @@ def test_members_are_a_list_in_any_form_the_environment_has(members: Any) -> Non
 @pytest.mark.parametrize(
     ("members", "said"),
     [
-        ([], "at least 1 item"),
+        ([], "at least 1 entry"),
         (None, "members: "),
         ("a,b,a", "names a more than once"),
         (["a", ""], "must not hold an empty name"),

@@ -9,7 +9,10 @@ import pytest
 from pydantic import BaseModel
 
 from purveyor.testing.conformance import StorageConformance
+from purveyor.testing.conformance.storage_behaviour import BehaviourRules
 from purveyor.testing.conformance.storage_capabilities import CapabilityRules
+from purveyor.testing.conformance.storage_copies import CopyRules
+from purveyor.testing.conformance.storage_keys import KeyRules
 from purveyor.testing.conformance.storage_robustness import RobustnessRules
 from tests.providers.registry.plugin_samples import copy_example, loader, write_plugin
 
@@ -43,8 +46,7 @@ class PluginCase:
         cls.capabilities = row.capabilities  # type: ignore[attr-defined]
 
 
-class PluginConformance(PluginCase, StorageConformance):
-    __test__ = False
+class MemoryCase(PluginCase):
     provider_class = object
     capabilities = frozenset()
     persistent = False
@@ -55,17 +57,18 @@ class PluginConformance(PluginCase, StorageConformance):
 
 
 @pytest.mark.requirement("S4.52")
-class TestMemoryInProcess(PluginConformance):
-    __test__ = True
+class TestMemoryInProcess(MemoryCase, StorageConformance):
     isolation = "in_process"
 
 
 @pytest.mark.requirement("S4.52")
-class TestMemoryIsolated(PluginConformance):
-    __test__ = True
+class TestMemoryIsolated(MemoryCase, BehaviourRules, CopyRules, KeyRules, CapabilityRules):
+    """The rules of robustness are those of the folder below, which can break more of them."""
+
     isolation = "process"
 
 
+@pytest.mark.requirement("S4.52")
 class TestFolderIsolated(PluginCase, CapabilityRules, RobustnessRules):
     """Objects larger than the pipe, kept by threads of the plugin's process; streams and races."""
 

@@ -427,7 +427,7 @@ class Comparison(RuleBasedStateMachine):
 
 TestComparison = pytest.mark.requirement("S1.32", "S1.41", "S4.2", "S4.44")(Comparison.TestCase)
 TestComparison.settings = settings(
-    max_examples=400,
+    max_examples=200,
     stateful_step_count=40,
     deadline=None,
     database=None,

@@ -45,7 +45,7 @@ from purveyor.providers.storage.azure_blob import (
 )
 from purveyor.providers.storage.keys import RESERVED_PREFIX
 from purveyor.testing.servers import Azurite
-from tests.servers import FaultyProxy
+from tests.servers import FaultyProxy, Peer
 
 MIB = 1024 * 1024
 LARGE = os.urandom(5 * MIB)  # several blocks of the smallest size
@@ -453,22 +453,18 @@ async def test_a_copy_onto_itself_changes_nothing(storage: AzureBlobStorage):
     assert dict((await storage.stat("a")).metadata) == {"k-1": "v"}
 
 
-class SlowCopies:
+class SlowCopies(Peer):
     """A service whose copies are ``pending`` at first; it understands no batch."""
 
     def __init__(self, end: str) -> None:
         self.requests: list[str] = []
         self._statuses = iter(("pending", "pending", end))
 
-    async def __aenter__(self) -> AzureBlobStorage:
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
-        url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/nightly"
+    def storage(self) -> AzureBlobStorage:
+        url = f"{self.url}/nightly"
         return guarded(AzureBlobStorage(config(account_url=url, max_retries=0)), name="backups")
 
-    async def __aexit__(self, *exc_info: object) -> None:
-        self._server.close()
-
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = (await reader.readuntil(b"\r\n\r\n")).decode()
         self.requests.append(" ".join(head.split(" ")[:2]))
         if head.startswith("POST"):  # a batch
@@ -479,7 +475,6 @@ class SlowCopies:
             answer = f"200 OK\r\nETag: 1\r\n{modified}\r\nx-ms-copy-status: {status}\r\n"
         writer.write(f"HTTP/1.1 {answer}Content-Length: 0\r\nConnection: close\r\n\r\n".encode())
         await writer.drain()
-        writer.close()
 
 
 @pytest.mark.parametrize(("end", "error"), [("success", "batch|400"), ("failed", "as 'failed'")])
@@ -488,7 +483,7 @@ async def test_a_move_removes_nothing_before_its_copy_has_ended(
 ):
     monkeypatch.setattr("purveyor.providers.storage.azure_blob.COPY_POLL", 0.01)
     service = SlowCopies(end)
-    async with service as storage, storage:
+    async with service, service.storage() as storage:
         with pytest.raises(StorageError, match=error):
             await storage.move("a", "b")
     blob = "/nightly/reports/b"

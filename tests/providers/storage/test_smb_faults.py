@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ from purveyor.providers.storage.smb_files import Draft
 from purveyor.testing.servers import Samba, free_ports
 from tests.conftest import require
 from tests.providers.storage.test_smb import changed, smb_threads
-from tests.servers import FaultyProxy
+from tests.servers import FaultyProxy, Peer
 
 MIB = 1024 * 1024
 LARGE = bytes(range(256)) * (16 * 1024)  # 4 MiB
@@ -206,20 +206,20 @@ async def test_a_server_that_takes_connections_and_says_nothing_is_told(
         await storage.put("a", b"x")
 
 
-async def test_what_is_no_smb_server_is_told():
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(ConnectionError):
-            await reader.read(1000)
-            writer.write(b"\0\0\0\x50HTTP/1.1 400 Bad Request\r\n" + b"x" * 100)
-            await writer.drain()
-        writer.close()
+class NoSMB(Peer):
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1000)
+        writer.write(b"\0\0\0\x50HTTP/1.1 400 Bad Request\r\n" + b"x" * 100)
+        await writer.drain()
 
-    other = await asyncio.start_server(answer, "127.0.0.1", 0)
-    port: int = other.sockets[0].getsockname()[1]
+
+async def test_what_is_no_smb_server_is_told():
     login = {"host": "127.0.0.1", "share": "data", "username": "ann", "password": "hunter2"}
-    async with other, opened(SMBConfig.model_validate({**login, "port": port})) as storage:
-        with pytest.raises(StorageError, match=str(port)):
-            await storage.put("a", b"x")
+    async with NoSMB() as other:
+        config = SMBConfig.model_validate({**login, "port": other.port})
+        async with opened(config) as storage:
+            with pytest.raises(StorageError, match=str(other.port)):
+                await storage.put("a", b"x")
 
 
 # -- the server --------------------------------------------------------------------------
