@@ -21,6 +21,11 @@ class ChatSettings(_Branch):
     max_items: Count = Field(
         default=100, ge=1, le=10_000, description="Files of one question; more are refused."
     )
+    max_body: Count = Field(
+        default=16 * 1024 * 1024,
+        ge=1024,
+        description="Bytes a question may have, pictures among them, of who may ask.",
+    )
     models_timeout: Seconds = Field(
         default=5.0, description="Seconds a service has to list its models, or it is left out."
     )

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
-from fastapi import APIRouter, FastAPI
-from starlette.types import ASGIApp
+from fastapi import APIRouter, FastAPI, Request
+from starlette.types import ASGIApp, Scope
 
 from ... import __version__
 from ...containers import ApplicationContainer
-from ...providers.registry import Role
+from ...providers.registry import RegistryError, Role
 from . import dashboard, openapi, problems
+from .chat.errors import is_below_v1
 from .container import HttpContainer
-from .limits import BodyLimit, RateLimit
+from .identity import still_may
+from .limits import BodyLimit, RateLimit, Room, declared_size
 from .rates import Rates
 from .requests import ObservedRequests
 from .routes import (
@@ -74,6 +76,15 @@ def create_app(
                 finally:
                     stopping.set()
 
+    async def room(scope: Scope) -> Room:
+        """Leave room for pictures to those who may ask models."""
+        declared = declared_size(scope)
+        if is_below_v1(scope) and (declared is None or declared > http.max_body):
+            with suppress(RegistryError):  # the route tells what is wrong
+                if await still_may(Request(scope), Role.OPERATOR):
+                    return Room(served.settings().chat.max_body, "PURVEYOR_CHAT__MAX_BODY")
+        return Room(http.max_body, "PURVEYOR_HTTP__MAX_BODY")
+
     app = Service(
         title="Purveyor",
         version=__version__,
@@ -91,7 +102,7 @@ def create_app(
     app.state.anonymous = anonymous
     app.state.stopping = stopping
     problems.install(app)
-    app.add_middleware(BodyLimit, size=http.max_body, timeout=http.body_timeout)
+    app.add_middleware(BodyLimit, room=room, timeout=http.body_timeout)
     app.add_middleware(OriginCheck, origins=http.cors_origins)
     rates = Rates(http.rate_limit, http.rate_limit)
     app.add_middleware(RateLimit, tokens=parts.tokens, rates=rates)

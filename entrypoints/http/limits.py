@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from dataclasses import dataclass
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -15,7 +16,26 @@ from .identity import token_text
 from .problems import Problem, as_response
 from .rates import Rates, too_often
 
-__all__ = ["BodyLimit", "RateLimit"]
+__all__ = ["BodyLimit", "RateLimit", "Room", "declared_size"]
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """How many bytes the body of a request may have, and the setting that says so."""
+
+    size: int
+    setting: str
+
+    def refusal(self) -> Problem:
+        """Return what is answered to one that has more."""
+        told = f"The body of this request may have {self.size} bytes ({self.setting})."
+        return Problem(413, "BODY_TOO_LARGE", told)
+
+
+def declared_size(scope: Scope) -> int | None:
+    """Return how many bytes a request says its body has; None if it does not say."""
+    declared = Headers(scope=scope).get("content-length", "")
+    return int(declared[:20]) if declared.isdecimal() else None
 
 
 class BodyLimit:
@@ -28,13 +48,15 @@ class BodyLimit:
 
     Args:
         app: What answers.
-        size: Bytes a body may have.
+        room: Says how large the body of a request may be.
         timeout: Seconds a body may take.
     """
 
-    def __init__(self, app: ASGIApp, size: int, timeout: float) -> None:
+    def __init__(
+        self, app: ASGIApp, room: Callable[[Scope], Awaitable[Room]], timeout: float
+    ) -> None:
         self._app = app
-        self._size = size
+        self._room = room
         self._timeout = timeout
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -63,26 +85,19 @@ class BodyLimit:
 
     async def _read(self, scope: Scope, receive: Receive) -> Message:
         """Return the whole body as one message; or that the client has gone."""
-        declared = Headers(scope=scope).get("content-length", "0")
-        if declared.isdecimal() and int(declared[:20]) > self._size:
-            raise self._too_large()
+        room = await self._room(scope)
+        if (declared_size(scope) or 0) > room.size:
+            raise room.refusal()
         body = bytearray()
         while True:
             message = await receive()
             if message["type"] != "http.request":
                 return message
             body += message.get("body", b"")
-            if len(body) > self._size:
-                raise self._too_large()
+            if len(body) > room.size:
+                raise room.refusal()
             if not message.get("more_body"):
                 return {"type": "http.request", "body": bytes(body), "more_body": False}
-
-    def _too_large(self) -> Problem:
-        return Problem(
-            413,
-            "BODY_TOO_LARGE",
-            f"The body of a request may have {self._size} bytes (PURVEYOR_HTTP__MAX_BODY).",
-        )
 
     async def _refuse(self, problem: Problem, scope: Scope, receive: Receive, send: Send) -> None:
         problem.headers["Connection"] = "close"

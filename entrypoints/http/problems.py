@@ -153,7 +153,7 @@ def install(app: FastAPI) -> None:
         return as_response(_http(cast(HTTPException, error)), request.scope)
 
     def of_defect(request: Request, error: Exception) -> Response:
-        logger.error("%s %s failed", request.method, request.url.path, exc_info=error)
+        logger.error("%s %s failed", request.method, request.scope["path"], exc_info=error)
         return as_response(
             Problem(500, "INTERNAL_ERROR", "A defect of the service; its log has the details."),
             request.scope,

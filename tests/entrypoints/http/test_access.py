@@ -137,8 +137,9 @@ async def test_without_a_token_the_way_to_one_is_told(app: FastAPI, calling: Cli
 @pytest.mark.parametrize("path", ["/for/reader/x", "/for/anybody"])
 @pytest.mark.parametrize("shown", ["", "x", "pvy_00000000_x", "\udcff", "x" * 10_000, "a b"])
 async def test_a_token_that_opens_nothing_is_an_error_everywhere(
-    calling: Client, path: str, shown: str
+    app: FastAPI, calling: Client, path: str, shown: str
 ) -> None:
+    await a_token(app)
     async with calling() as client:
         value = b"bearer " + shown.encode(errors="surrogateescape")
         answer = await client.get(path, headers=[(b"Authorization", value)])
@@ -146,6 +147,15 @@ async def test_a_token_that_opens_nothing_is_an_error_everywhere(
     assert "unknown" in problem["detail"]
     assert 'error="invalid_token"' in answer.headers["WWW-Authenticate"]
     assert len(shown) < 3 or shown not in answer.text
+
+
+async def test_a_key_matters_only_once_a_token_was_made(app: FastAPI, calling: Client) -> None:
+    async with calling("some clients always send one") as client:
+        assert (await client.get("/for/admin/x")).json() == "anonymous"
+        await a_token(app)
+        check(await client.get("/for/reader/x"), 401, "UNAUTHENTICATED")
+    async with calling("x", address="192.0.2.7") as client:
+        check(await client.get("/for/reader/x"), 401, "UNAUTHENTICATED")
 
 
 async def test_a_revoked_token_opens_nothing(app: FastAPI, calling: Client) -> None:
@@ -273,12 +283,13 @@ async def test_over_https_the_cookie_goes_nowhere_else(calling: Client) -> None:
     assert "; secure" in gone.lower()
 
 
-async def test_a_cookie_that_opens_nothing_is_an_error_too(calling: Client) -> None:
+async def test_a_cookie_that_opens_nothing_is_an_error_too(app: FastAPI, calling: Client) -> None:
+    await a_token(app)
     async with calling() as client:
         answer = await client.get("/for/anybody", headers={"Cookie": f"{COOKIE}=x; other=1"})
         check(answer, 401, "UNAUTHENTICATED")
         other = await client.get("/for/anybody", headers={"Cookie": "other=1; =; ;;"})
-        assert other.json() == "anonymous"
+        assert other.json() == "nobody"
 
 
 async def test_the_header_counts_more_than_the_cookie(app: FastAPI, calling: Client) -> None:

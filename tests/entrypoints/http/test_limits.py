@@ -92,6 +92,30 @@ async def test_a_body_that_turns_out_too_large(client: httpx2.AsyncClient) -> No
     check(await client.post(ECHO, content=chunks()), 413, "BODY_TOO_LARGE")
 
 
+async def test_who_may_ask_models_may_send_pictures(
+    app: FastAPI, client: httpx2.AsyncClient
+) -> None:
+    @app.post("/v1/echo")
+    async def echo(request: Request) -> int:
+        return len(await request.body())
+
+    async def chunks() -> AsyncIterator[bytes]:
+        for _ in range(3):
+            yield b"x" * 1000
+
+    tokens = app.state.parts.tokens()
+    said = {role: await tokens.create(role.name, role) for role in (Role.READER, Role.OPERATOR)}
+    for role, status in ((Role.OPERATOR, 200), (Role.READER, 413)):
+        headers = {"Authorization": f"Bearer {said[role][1]}"}
+        for content in (b"x" * 3000, chunks()):
+            answer = await client.post("/v1/echo", content=content, headers=headers)
+            assert answer.status_code == status
+        assert (await client.post(ECHO, content=b"x" * 3000, headers=headers)).status_code == 413
+    answer = await client.post("/v1/echo", content=b"x" * 3000)  # of nobody
+    assert answer.status_code == 413
+    assert "2048 bytes (PURVEYOR_HTTP__MAX_BODY)" in answer.json()["error"]["message"]
+
+
 @pytest.mark.parametrize("headers", [{}, {"Content-Length": "50000000"}])
 async def test_a_huge_body_is_answered_though_its_sender_first_sends_all_of_it(
     app: FastAPI, serve: Serve, headers: dict[str, str]
