@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
-from fastapi import APIRouter, FastAPI, Request
+from fastapi import FastAPI, Request
 from starlette.types import ASGIApp, Scope
 
 from ... import __version__
@@ -33,6 +33,8 @@ from .security import OriginCheck, SecurityHeaders, cors
 from .stopping import Stopping
 
 __all__ = ["create_app"]
+
+API = "/api/v1"
 
 
 class Service(FastAPI):
@@ -108,14 +110,13 @@ def create_app(
     app.add_middleware(RateLimit, tokens=parts.tokens, rates=rates)
     if http.cors_origins:
         app.add_middleware(cors, origins=http.cors_origins)
-    api = APIRouter(prefix="/api/v1")
     for one in (providers, data_sources, types, operations, events):
-        api.include_router(one.router)
-    for router in (api, health.router, chat.router, metrics.router):
-        app.include_router(router)
+        app.include_router(one.router, prefix=API)
+    for one in (health, chat, metrics):
+        app.include_router(one.router)
     if http.dashboard:
         dashboard.install(app)
     openapi.install(app)
     if (telemetry := served.telemetry()) is not None:
-        app.add_middleware(ObservedRequests, telemetry=telemetry, prefix=api.prefix)
+        app.add_middleware(ObservedRequests, telemetry=telemetry, prefix=API)
     return app
