@@ -20,7 +20,7 @@ from .container import HttpContainer
 from .etags import Conditions
 from .identity import Caller
 from .parts import registry_of
-from .problems import Problem
+from .problem import Problem
 
 __all__ = ["Actions"]
 

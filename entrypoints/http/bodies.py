@@ -12,7 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect
 
-from .problems import Problem
+from .problem import Problem
 
 __all__ = ["GivenSettings", "MaybeSettings", "body_of", "documented", "settings_documented"]
 

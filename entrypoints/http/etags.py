@@ -15,7 +15,7 @@ from typing import Annotated
 
 from fastapi import Depends, Header
 
-from .problems import Problem
+from .problem import Problem
 
 __all__ = ["Conditions", "IfMatch", "IfNoneMatch", "PutConditions", "etag"]
 

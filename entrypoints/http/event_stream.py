@@ -17,7 +17,8 @@ from starlette.types import Message, Receive, Scope, Send
 from ...providers.registry import RegistryError, Role
 from .event_log import Bell, EventLog, LoggedEvent
 from .identity import still_may
-from .problems import Problem, as_response
+from .problem import Problem
+from .problems import as_response
 
 __all__ = ["EventStream"]
 

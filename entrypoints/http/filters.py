@@ -8,7 +8,7 @@ from typing import Any
 from ...containers import ApplicationContainer
 from ...providers.registry import HealthStatus, ProviderInfo, ProviderRegistry, Status
 from ...providers.registry.errors import nearest_first
-from .problems import Problem
+from .problem import Problem
 
 __all__ = ["one_of", "supported_providers", "wanted_by"]
 

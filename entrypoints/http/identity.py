@@ -15,7 +15,7 @@ from ...providers.catalogue import ANONYMOUS, Token, TokenRefusedError
 from ...providers.registry import PermissionDeniedError, Role
 from .addresses import address_of, is_loopback, is_loopback_host
 from .parts import Parts, parts_of
-from .problems import Problem
+from .problem import Problem
 from .rates import too_often
 
 __all__ = [

@@ -13,7 +13,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from ...providers.catalogue import Tokens
 from .addresses import address_of
 from .identity import token_text
-from .problems import Problem, as_response
+from .problem import Problem
+from .problems import as_response
 from .rates import Rates, too_often
 
 __all__ = ["BodyLimit", "RateLimit", "Room", "declared_size"]

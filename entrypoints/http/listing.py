@@ -12,7 +12,7 @@ from typing import Any
 
 from ...providers.registry import NotFoundError, ProviderInfo, ProviderRegistry
 from ..plain import plain
-from .problems import Problem
+from .problem import Problem
 
 __all__ = ["Listing", "Page"]
 

@@ -10,7 +10,7 @@ from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 
 from .models import ProblemDetails
-from .problems import Problem
+from .problem import Problem
 
 __all__ = ["StrictRoute", "answers", "install", "operation_id", "tagged"]
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from time import monotonic
 
-from .problems import Problem
+from .problem import Problem
 
 __all__ = ["Rates", "Refusals", "too_often"]
 

@@ -10,7 +10,8 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .addresses import is_loopback_host
-from .problems import Problem, as_response
+from .problem import Problem
+from .problems import as_response
 
 __all__ = ["OriginCheck", "SecurityHeaders", "cors"]
 

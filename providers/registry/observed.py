@@ -16,7 +16,7 @@ from .guarded import Guarded, guarded_class, kind_of
 from .provider import Composite, is_operation
 
 if TYPE_CHECKING:
-    from .registry import ProviderRegistry
+    from .checking import Checking
 
 __all__ = ["Observation", "Observed", "Observer", "Operation", "Watch", "observed_class"]
 
@@ -71,7 +71,7 @@ Watch = Callable[[Mapping[str, Any]], Observation]
 class Observer(Protocol):
     """Who is told of the operations of a registry's providers; any thread may tell."""
 
-    def know(self, registry: ProviderRegistry[Any]) -> None:
+    def know(self, registry: Checking[Any]) -> None:
         """Take note of a registry whose providers are to be observed."""
 
     def watch(self, operation: Operation) -> Watch:

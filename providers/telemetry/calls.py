@@ -13,8 +13,8 @@ from .names import DB_SYSTEMS
 from .series import Attributes, Metric, Series
 
 if TYPE_CHECKING:
+    from .instruments import Instruments
     from .spans import CallSpan
-    from .telemetry import Telemetry
 
 __all__ = ["Call", "CallWatch", "error_type"]
 
@@ -78,19 +78,19 @@ class CallWatch:
     What every call needs is looked up once: the series of those that succeed, the attributes.
     """
 
-    def __init__(self, telemetry: Telemetry, operation: Operation) -> None:
+    def __init__(self, instruments: Instruments, operation: Operation) -> None:
         self.operation = operation
-        self.telemetry = telemetry
+        self.instruments = instruments
         self.attributes: Attributes = {
             "purveyor.family": operation.family,
             "purveyor.provider": operation.provider,
             "purveyor.provider.type": operation.provider_type,
             "purveyor.operation": operation.name,
         }
-        self.succeeded = self._series(telemetry.duration, {"purveyor.outcome": "ok"})
+        self.succeeded = self._series(instruments.duration, {"purveyor.outcome": "ok"})
         self._failed: dict[str, Series | None] = {}
         self._first: Series | None = None
-        self._spans = telemetry.spans
+        self._spans = instruments.spans
         self._name = f"{operation.name} {operation.provider_type}"
         self._span_attributes = dict(self.attributes)
         if operation.provider_type in DB_SYSTEMS:
@@ -107,7 +107,7 @@ class CallWatch:
     def first(self, seconds: float) -> None:
         """Note how long the first item of a stream took."""
         if self._first is None:
-            self._first = self._series(self.telemetry.first_item, {})
+            self._first = self._series(self.instruments.first_item, {})
         if self._first is not None:
             self._first.add(seconds)
 
@@ -116,7 +116,7 @@ class CallWatch:
         outcome = _outcome(error)
         key = str(outcome.get("error.type") or outcome["purveyor.outcome"])
         if key not in self._failed:
-            self._failed[key] = self._series(self.telemetry.duration, outcome)
+            self._failed[key] = self._series(self.instruments.duration, outcome)
         return self._failed[key]
 
     def _series(self, metric: Metric | None, more: Attributes) -> Series | None:

@@ -10,8 +10,8 @@ from .calls import Call, CallWatch, error_type
 from .series import Attributes
 
 if TYPE_CHECKING:
+    from .instruments import Instruments
     from .spans import CallSpan
-    from .telemetry import Telemetry
 
 __all__ = ["ChatWatch"]
 
@@ -39,8 +39,8 @@ class ChatCall(Call):
 class ChatWatch(CallWatch):
     """Observes what one operation asks of models, those of one provider."""
 
-    def __init__(self, telemetry: Telemetry, operation: Operation) -> None:
-        super().__init__(telemetry, operation)
+    def __init__(self, instruments: Instruments, operation: Operation) -> None:
+        super().__init__(instruments, operation)
         self._chat: Attributes = {
             "gen_ai.operation.name": "chat",
             "gen_ai.provider.name": operation.provider_type,
@@ -60,7 +60,7 @@ class ChatWatch(CallWatch):
         self, attributes: Attributes, error: BaseException | None, seconds: float, usage: Any
     ) -> None:
         """Note how long a call took, and how many tokens."""
-        durations, tokens = self.telemetry.chat_duration, self.telemetry.tokens
+        durations, tokens = self.instruments.chat_duration, self.instruments.tokens
         if durations is None or tokens is None:
             return
         failed = {}

@@ -58,7 +58,7 @@ class TelemetryCollector(Collector):
         return iter(())
 
 
-def exposition(telemetry: Telemetry, accept: str) -> tuple[bytes, str]:
+def exposition(telemetry: Telemetry, accept: str = "") -> tuple[bytes, str]:
     """
     Return the metrics, those of this process among them, and the media type they are in.
 

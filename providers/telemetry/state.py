@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from ..registry import BreakerState, HealthStatus, ProviderRegistry, RegistryError
+from ..registry import BreakerState, HealthStatus, RegistryError
+from ..registry.checking import Checking
 from .series import Attributes
 
 __all__ = ["GAUGES", "Reading", "readings"]
@@ -33,7 +34,7 @@ class Reading:
     value: float
 
 
-def readings(registries: Iterable[ProviderRegistry[Any]], limit: int) -> Iterator[Reading]:
+def readings(registries: Iterable[Checking[Any]], limit: int) -> Iterator[Reading]:
     """
     Yield what the gauges show; asks nobody, and registers nothing.
 

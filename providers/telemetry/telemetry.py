@@ -3,36 +3,26 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from ... import __version__
 from ...settings import TelemetrySettings
-from ..registry import Event, Operation, ProviderRegistry, Watch, import_extra
+from ..registry import Event, Operation, Watch, import_extra
+from ..registry.checking import Checking
 from .calls import CallWatch
 from .chat import ChatWatch
-from .names import (
-    CHAT,
-    DURATION_BOUNDS,
-    GEN_AI_BOUNDS,
-    HTTP_BOUNDS,
-    SCHEMA_URL,
-    SCOPE,
-    TOKEN_BOUNDS,
-)
-from .series import Metric
+from .instruments import Instruments
+from .names import CHAT
 from .state import GAUGES, Reading, readings
 
 if TYPE_CHECKING:
-    from opentelemetry.metrics import CallbackOptions, Meter, MeterProvider
+    from opentelemetry.metrics import CallbackOptions, MeterProvider
     from opentelemetry.trace import TracerProvider
-
-    from .spans import Spans
 
 __all__ = ["Telemetry"]
 
 
-class Telemetry:
+class Telemetry(Instruments):
     """
     Counts, times and traces the operations of all providers of a container.
 
@@ -56,96 +46,20 @@ class Telemetry:
         tracer_provider: TracerProvider | None = None,
         meter_provider: MeterProvider | None = None,
     ) -> None:
-        self.settings = settings or TelemetrySettings(enabled=True)
-        self.metrics: list[Metric] = []
-        """All metrics but the gauges."""
-        self.spans: Spans | None = None
-        """Begins the spans; None: there are to be none."""
-        self._meter: Meter | None = None
-        self._registries: weakref.WeakSet[ProviderRegistry[Any]] = weakref.WeakSet()
+        super().__init__(settings, tracer_provider=tracer_provider, meter_provider=meter_provider)
+        self._registries: weakref.WeakSet[Checking[Any]] = weakref.WeakSet()
         self._heard: weakref.WeakSet[Any] = weakref.WeakSet()
-        if self.settings.traces:
-            trace = import_extra("opentelemetry.trace", extra="telemetry")
-            provider = tracer_provider or trace.get_tracer_provider()
-            from .spans import Spans
-
-            self.spans = Spans(provider.get_tracer(SCOPE, __version__, SCHEMA_URL))
-        if self.settings.metrics and self.settings.meter:
-            metrics = import_extra("opentelemetry.metrics", extra="telemetry")
-            provider = meter_provider or metrics.get_meter_provider()
-            self._meter = provider.get_meter(SCOPE, __version__, SCHEMA_URL)
-            self._show_gauges(meter_provider or metrics)
-        self.duration = self.histogram(
-            "purveyor.operation.duration", "s", "Duration of operations.", DURATION_BOUNDS
-        )
-        self.first_item = self.histogram(
-            "purveyor.operation.time_to_first_item",
-            "s",
-            "Time until a stream's first item.",
-            DURATION_BOUNDS,
-        )
-        self.chat_duration = self.histogram(
-            "gen_ai.client.operation.duration", "s", "GenAI operation duration.", GEN_AI_BOUNDS
-        )
-        self.tokens = self.histogram(
-            "gen_ai.client.token.usage",
-            "{token}",
-            "Number of input and output tokens used.",
-            TOKEN_BOUNDS,
-        )
-        self.requests = self.histogram(
-            "http.server.request.duration", "s", "Duration of HTTP server requests.", HTTP_BOUNDS
-        )
-        self.events = self.counter("purveyor.events", "{event}", "Events of the registries.")
+        if self._meter is not None:
+            process_wide = import_extra("opentelemetry.metrics", extra="telemetry")
+            self._show_gauges(meter_provider or process_wide)
 
     def __deepcopy__(self, memo: object) -> Telemetry:
         """Stay the same: dependency-injector copies what a container is given."""
         return self
 
-    def histogram(
-        self, name: str, unit: str, description: str, bounds: Sequence[float]
-    ) -> Metric | None:
-        """Return a new histogram; None where no metrics are wanted."""
-        if not self.settings.metrics:
-            return None
-        record = None
-        if self._meter is not None:
-            record = self._meter.create_histogram(
-                name, unit, description, explicit_bucket_boundaries_advisory=bounds
-            ).record
-        limit = self.settings.max_series
-        self.metrics.append(Metric(name, unit, description, bounds, limit=limit, record=record))
-        return self.metrics[-1]
-
-    def counter(self, name: str, unit: str, description: str) -> Metric | None:
-        """Return a new counter; None where no metrics are wanted."""
-        if not self.settings.metrics:
-            return None
-        record = None
-        if self._meter is not None:
-            record = self._meter.create_counter(name, unit, description).add
-        limit = self.settings.max_series
-        self.metrics.append(Metric(name, unit, description, limit=limit, record=record))
-        return self.metrics[-1]
-
-    def exposition(self, accept: str = "") -> tuple[bytes, str]:
-        """
-        Return the metrics for Prometheus, those of this process among them, and their media type.
-
-        Args:
-            accept: The header ``Accept`` of who asks: OpenMetrics, or Prometheus' own text.
-
-        Raises:
-            ImportFailedError: ``prometheus_client`` is not installed.
-        """
-        import_extra("prometheus_client", extra="telemetry")
-        from .prometheus import exposition
-
-        return exposition(self, accept)
-
     # -- as an observer ------------------------------------------------------------------
 
-    def know(self, registry: ProviderRegistry[Any]) -> None:
+    def know(self, registry: Checking[Any]) -> None:
         """Show a registry's providers in the gauges, and count its events."""
         self._registries.add(registry)
         if self.events is not None and registry.events not in self._heard:

@@ -20,6 +20,7 @@ from purveyor.providers.registry import ImportFailedError
 from purveyor.providers.registry.guarded import guarded_class
 from purveyor.providers.registry.observed import Observed as ObservedOutside
 from purveyor.providers.telemetry import Telemetry
+from purveyor.providers.telemetry.prometheus import exposition
 from purveyor.settings import Settings
 from purveyor.testing.doubles import OpenAIDouble
 from tests.providers.ai.parrots import instance_of, parrot_types
@@ -75,7 +76,7 @@ class TestOn:
         container: Any = ApplicationContainer(settings=settings, types=types)
         async with container.lifespan():
             await container.storage("first").get("a")
-            text = container.telemetry().exposition()[0].decode()
+            text = exposition(container.telemetry())[0].decode()
         assert 'purveyor_operation="get"' in text
         assert 'purveyor_provider="first"' in text
 

@@ -12,7 +12,7 @@ from fastapi.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from ....providers.registry import RegistryError, ShuttingDownError
-from ..problems import Problem
+from ..problem import Problem
 from . import errors
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from typing_extensions import TypedDict
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ..problems import Problem
+    from ..problem import Problem
 
 __all__ = ["ErrorAnswer", "as_answer", "as_event", "as_json", "is_below_v1"]
 

@@ -14,7 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 from ....providers.ai import Image, Message, RequestOptions, Text, Tool, ToolCall, ToolResult
 from ....providers.ai.model import Part
 from ....services.fetch import FetchError, Query, Wanted, parse_wanted
-from ..problems import Problem
+from ..problem import Problem
 
 __all__ = ["ChatRequest"]
 

@@ -19,7 +19,7 @@ from ....providers.registry.errors import RegistryError
 from ....providers.registry.events import event_classes
 from ....providers.registry.redaction import mask
 from ..identity import Caller
-from ..problems import Problem
+from ..problem import Problem
 from . import happened, text
 
 __all__ = ["PageRoute", "base_of", "form_of", "page", "redirect"]

@@ -12,7 +12,7 @@ from ..actions import Actions
 from ..etags import Conditions
 from ..identity import Admin, Operator, Reader
 from ..parts import Container, Parts, registry_of
-from ..problems import Problem
+from ..problem import Problem
 from .answers import PageRoute, form_of, page, redirect
 from .overview import PAGE, Filter, families, look, look_at, sentence
 from .text import latency

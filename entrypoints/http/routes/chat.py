@@ -23,7 +23,7 @@ from ..chat.errors import ErrorAnswer, as_json
 from ..chat.request import ChatRequest
 from ..identity import Operator, Reader
 from ..parts import Container, Parts
-from ..problems import Problem
+from ..problem import Problem
 
 __all__ = ["router"]
 

@@ -20,7 +20,7 @@ from ..event_stream import EventStream
 from ..identity import Reader
 from ..openapi import StrictRoute, answers
 from ..parts import Container, Parts, registry_of
-from ..problems import Problem
+from ..problem import Problem
 
 __all__ = ["router"]
 

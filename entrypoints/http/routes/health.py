@@ -14,7 +14,7 @@ from ..health_document import FAIL, PASS, REQUIRED, document, known_group, pipel
 from ..identity import still_may
 from ..models import ProblemDetails
 from ..parts import Container
-from ..problems import Problem
+from ..problem import Problem
 
 __all__ = ["router"]
 

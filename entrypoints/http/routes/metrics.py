@@ -5,10 +5,11 @@ from __future__ import annotations
 from fastapi import APIRouter, Request
 from fastapi.responses import PlainTextResponse, Response
 
+from ....providers.registry import import_extra
 from ..identity import Reader
 from ..openapi import answers
 from ..parts import Container
-from ..problems import Problem
+from ..problem import Problem
 
 __all__ = ["router"]
 
@@ -45,5 +46,8 @@ def metrics(_: Reader, container: Container, request: Request) -> Response:
             "There are no metrics: telemetry is off. Set PURVEYOR_TELEMETRY__ENABLED=true, and "
             "leave PURVEYOR_TELEMETRY__METRICS as it is.",
         )
-    text, media_type = telemetry.exposition(request.headers.get("Accept", ""))
+    import_extra("prometheus_client", extra="telemetry")
+    from ....providers.telemetry.prometheus import exposition
+
+    text, media_type = exposition(telemetry, request.headers.get("Accept", ""))
     return Response(text, media_type=media_type)

@@ -26,7 +26,7 @@ from ..identity import Admin, Caller, Operator, Reader
 from ..models import HealthDetails, ProviderDetails, ProviderPage, TestResult
 from ..openapi import StrictRoute, answers, tagged
 from ..parts import Container, Parts, registry_of
-from ..problems import Problem
+from ..problem import Problem
 
 __all__ = ["router"]
 

@@ -15,7 +15,7 @@ from fastapi import FastAPI
 from purveyor.containers import ApplicationContainer
 from purveyor.entrypoints.http import create_app
 from purveyor.entrypoints.http.filters import supported_providers
-from purveyor.entrypoints.http.problems import status_of
+from purveyor.entrypoints.http.problem import status_of
 from purveyor.providers.data_sources.errors import (
     DataSourcePermissionError,
     DataSourceTimeoutError,

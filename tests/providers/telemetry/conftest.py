@@ -15,6 +15,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from purveyor.providers.registry import Family, ProviderRegistry, ProviderTypes, register_provider
 from purveyor.providers.telemetry import Telemetry
+from purveyor.providers.telemetry.prometheus import exposition
 from purveyor.settings import RegistrySettings
 from tests.providers.registry.samples import Backend, Sample
 
@@ -67,7 +68,7 @@ class Observed:
         return found
 
     def text(self) -> str:
-        return self.telemetry.exposition()[0].decode()
+        return exposition(self.telemetry)[0].decode()
 
     def close(self) -> None:
         self.tracing.shutdown()

@@ -26,6 +26,7 @@ from purveyor.providers.registry.guarded import guarded_class
 from purveyor.providers.registry.observed import observed_class
 from purveyor.providers.telemetry import Metric, Telemetry
 from purveyor.providers.telemetry.calls import error_type
+from purveyor.providers.telemetry.prometheus import exposition
 from purveyor.settings import ProviderSettings, TelemetrySettings
 from tests.providers.registry.samples import Backend, BackendError, Gate, Sample, SampleConfig
 from tests.providers.telemetry.conftest import Observed
@@ -269,7 +270,7 @@ class TestTheMeterProvider:
         await sample.echo()
         await sample.dispose()
         assert reader.get_metrics_data() is None
-        assert "purveyor_operation_duration_seconds_count" in telemetry.exposition()[0].decode()
+        assert "purveyor_operation_duration_seconds_count" in exposition(telemetry)[0].decode()
         metering.shutdown()
 
 
@@ -326,7 +327,7 @@ class TestPrometheus:
         assert not registry.is_registered("one")
 
     def test_openmetrics_where_it_is_accepted(self, observed: Observed) -> None:
-        text, media_type = observed.telemetry.exposition("application/openmetrics-text")
+        text, media_type = exposition(observed.telemetry, "application/openmetrics-text")
         assert media_type.startswith("application/openmetrics-text")
         assert text.endswith(b"# EOF\n")
 
@@ -339,7 +340,7 @@ class TestLimits:
         for number in range(50):
             sample = registry.register_nowait(f"p{number}", {"type": "sample"})
             sample.plain(lambda _: None)
-        text = telemetry.exposition()[0].decode()
+        text = exposition(telemetry)[0].decode()
         counts = [
             sample
             for family in text_string_to_metric_families(text)
