@@ -42,7 +42,7 @@ def serve(kind: str, port: int) -> None:
         _ = page
     else:
         app = _api()
-    uvicorn.run(app, port=port, log_level="warning", access_log=False)
+    uvicorn.run(app, port=port, log_level="warning", access_log=False, http="h11")  # as `serve`
 
 
 def _api() -> Any:
