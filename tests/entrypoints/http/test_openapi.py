@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx2
 import pytest
@@ -165,7 +165,7 @@ def _ask(operation: Any, examples: int, answered: list[int]) -> None:
         deadline=None,
         database=None,
         phases=[Phase.generate],
-        suppress_health_check=list(HealthCheck),
+        suppress_health_check=cast(Any, list(HealthCheck)),
     )
     @given(case=operation.as_strategy(), data=st.data())
     def ask(case: Any, data: st.DataObject) -> None:

@@ -453,8 +453,8 @@ async def test_no_name_that_none_can_have_does_harm(client: httpx2.AsyncClient) 
         "a%20b", "-a", "%F0%9F%A6%86", "%ED%A0%80", "'%20or%201=1",
     ):  # fmt: skip
         for method in ("GET", "PUT", "DELETE"):
-            body = {"json": {"type": "filesystem"}} if method == "PUT" else {}
-            answer = await client.request(method, f"{PROVIDERS}/storage/{name}", **body)
+            body = {"type": "filesystem"} if method == "PUT" else None
+            answer = await client.request(method, f"{PROVIDERS}/storage/{name}", json=body)
             assert answer.status_code in (404, 422)
             assert answer.headers["content-type"] == "application/problem+json"
             assert len(answer.content) < 2000

@@ -27,7 +27,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import StreamingResponse
 
 from purveyor.containers import ApplicationContainer
-from purveyor.entrypoints.http import server
+from purveyor.entrypoints.http import create_app, server
 from purveyor.entrypoints.http.server import ServeError, serve
 from purveyor.providers.catalogue import Tokens
 from purveyor.providers.registry import Role
@@ -341,7 +341,6 @@ async def exchange(url: str, sent: bytes) -> bytes:
 def slow(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
     """Routes that take their time: they go on when this is set."""
     go_on = asyncio.Event()
-    create_app = server.create_app
 
     def with_routes(container: ApplicationContainer) -> FastAPI:
         app = create_app(container)

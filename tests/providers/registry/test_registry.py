@@ -69,6 +69,7 @@ class TestRegistering:
         assert info.description == "For tests"
         assert info.capabilities == {"search", "encryption"}
         assert (info.source, info.status) == ("api", Status.REGISTERED)
+        assert info.registered_at is not None
         assert before <= info.registered_at <= before + timedelta(minutes=1)
         assert info.registered_at.tzinfo is UTC
         assert info.metadata["team"] == "blue"

@@ -58,7 +58,9 @@ async def test_providers_and_the_models_of_their_services_are_listed(
         assert await ids(models) == ["chat", "chat:model-a", "chat:model-b", "wise", "wise:c-1"]
         by_id = {one.id: one for one in await models.all()}
         assert by_id["chat:model-a"].provider == "chat"
-        assert by_id["chat:model-a"].created.year == 2026
+        created = by_id["chat:model-a"].created
+        assert created is not None
+        assert created.year == 2026
 
 
 async def test_aliases_and_groups_are_listed_once(start: Start, openai: OpenAIDouble) -> None:

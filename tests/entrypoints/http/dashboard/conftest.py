@@ -12,7 +12,7 @@ import pytest
 from fastapi import FastAPI
 
 from purveyor.containers import ApplicationContainer
-from purveyor.entrypoints.http.parts import HttpContainer
+from purveyor.entrypoints.http.container import HttpContainer
 from purveyor.providers.registry import Role
 
 from . import demo

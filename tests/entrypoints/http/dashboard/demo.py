@@ -95,7 +95,8 @@ def container(backends: Mapping[str, Backend], **tree: Any) -> ApplicationContai
     for family in FAMILIES:
         types.add_family(family)
         for name, description in _TYPES[family.name].items():
-            made = type(Demo)("Demo", (Demo,), {"family": family.name, "backends": backends})
+            metaclass: Any = type(Demo)
+            made = metaclass("Demo", (Demo,), {"family": family.name, "backends": backends})
             types.add(
                 ProviderType(
                     family=family.name,
