@@ -50,6 +50,10 @@ class HttpSettings(_Branch):
     audit_days: Count = Field(
         default=90, ge=1, le=36_500, description="Days that records of changes are kept."
     )
+    check_all: bool = Field(
+        default=True,
+        description="Whether `purveyor serve` checks all providers, also those nobody uses.",
+    )
     dashboard: bool = Field(default=True, description="Whether there is a dashboard at `/`.")
     tls_certificate: OptionalPath = Field(
         default=None, description="The file of the certificate, with its chain; HTTPS with it."

@@ -123,6 +123,9 @@ async def serve(
             async with app.router.lifespan_context(app):
                 names = [one.getsockname()[0] for one in sockets]
                 app.state.anonymous = await _anonymous(app.state.parts, settings, names, warn)
+                if settings.check_all and container.settings().registry.health.monitor:
+                    for registry in container.registries().values():
+                        registry.start_health_monitoring_all()
                 await server.serve(sockets)
     return received[0] if received else None
 
