@@ -160,7 +160,15 @@ class _Judge:
         if not config.host_key_checking:
             return None
         if config.host_key is None:
-            self._known = self._ssh.import_known_hosts("".join(map(self._text_of, self._files())))
+            text = "".join(map(self._text_of, self._files()))
+            try:
+                self._known = self._ssh.import_known_hosts(text)
+            except ValueError:  # repeats the line, and the file may be any
+                files = ", ".join(map(str, self._files()))
+                raise StoragePermissionError(
+                    f"A line of {files} is none of known host keys. Correct it, or set known_hosts "
+                    "to another file."
+                ) from None
             return self._known
         if config.host_key.startswith("SHA256:"):
             return [], [], []
