@@ -82,6 +82,7 @@ def create_app(
         generate_unique_id_function=openapi.operation_id,
         docs_url=None,  # these pages load scripts from foreign hosts
         redoc_url=None,
+        redirect_slashes=False,  # would send to whatever host the request names
         # Newer versions of FastAPI observe by themselves, with the messages of exceptions.
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
