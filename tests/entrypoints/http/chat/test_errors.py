@@ -201,6 +201,16 @@ class TestOfTheRequest:
         assert str(caught.param).startswith(param)
         assert openai.requests == []
 
+    async def test_of_many_faults_the_first_is_told(self, models: AsyncOpenAI) -> None:
+        for change in (
+            {"messages": [{}] * 10_000},
+            {"messages": [{"role": "user", "content": [{}] * 10_000}]},
+            {"messages": HELLO, "data_sources": [{}] * 10_000},
+            {"messages": HELLO, "tools": [{}] * 10_000},
+        ):
+            caught = await failure(models, extra_body=change)
+            assert len(caught.message) < 1000
+
     async def test_a_picture_is_looked_at_as_the_service_does(self, models: AsyncOpenAI) -> None:
         url = {"url": "https://example.com/x.png", "detail": "low"}
         parts: Any = [{"type": "image_url", "image_url": url}]
