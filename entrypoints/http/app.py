@@ -14,6 +14,7 @@ from ...containers import ApplicationContainer
 from ...providers.registry import Role
 from . import dashboard, openapi, problems
 from .container import HttpContainer
+from .ending import LastAnswer
 from .limits import BodyLimit, RateLimit
 from .rates import Rates
 from .requests import ObservedRequests
@@ -106,6 +107,7 @@ def create_app(
     if http.dashboard:
         dashboard.install(app)
     openapi.install(app)
+    app.add_middleware(LastAnswer, stopping=stopping)
     if (telemetry := served.telemetry()) is not None:
         app.add_middleware(ObservedRequests, telemetry=telemetry, prefix=api.prefix)
     return app
