@@ -63,12 +63,13 @@ class SecurityHeaders:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        ours = _ours(scope)  # now: a mounted application takes its part off the path
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 own = list(message.get("headers", ()))
                 names = {name.lower() for name, _ in own}
-                message["headers"] = own + [one for one in _ours(scope) if one[0] not in names]
+                message["headers"] = own + [one for one in ours if one[0] not in names]
             await send(message)
 
         await self._app(scope, receive, send_with_headers)
