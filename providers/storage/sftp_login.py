@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +29,8 @@ CIPHERS = "^aes128-gcm@openssh.com,aes256-gcm@openssh.com"
 """First the one that costs least; then what asyncssh prefers."""
 KEEPALIVE = 30.0
 """Seconds of silence after which a server is asked whether it is still there."""
+_LARGEST = 16 * 1024 * 1024
+"""Bytes of a file of keys."""
 DEFAULT_FILES = ("~/.ssh/known_hosts", "/etc/ssh/ssh_known_hosts")
 
 
@@ -116,7 +120,7 @@ class Login:
             data = secret.strip() + "\n"
         else:
             try:
-                data = Path(secret).expanduser().read_text(errors="replace")
+                data = _text_of(Path(secret).expanduser())
             except (OSError, RuntimeError) as error:
                 raise StoragePermissionError(
                     f"The file that private_key names cannot be read: {reason_of(error)}. Give the "
@@ -142,6 +146,15 @@ class Login:
             f"{config.place} refused the login of {config.username!r} (tried: {', '.join(tried)}). "
             f"{remedy}, or allow it on the server."
         )
+
+
+def _text_of(file: Path) -> str:
+    """Return what a file holds, which may be none that ends (``/dev/zero``)."""
+    with file.open("rb") as opened:
+        data = opened.read(_LARGEST + 1)
+    if len(data) > _LARGEST:
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+    return data.decode(errors="replace")
 
 
 class _Judge:
@@ -181,7 +194,7 @@ class _Judge:
 
     def _text_of(self, file: Path) -> str:
         try:
-            return file.read_text(errors="replace") + "\n"
+            return _text_of(file) + "\n"
         except FileNotFoundError:
             return ""
         except OSError as error:
