@@ -67,4 +67,6 @@ def _start_logging() -> None:
     server = logging.getLogger("uvicorn.error")
     server.handlers[:] = [handler]
     server.propagate = False
-    server.setLevel(logging.ERROR)  # what it warns of, anybody can bring about without end
+    # What these warn of, anybody can bring about without end.
+    for name in (server.name, "opentelemetry.baggage", "opentelemetry.trace.propagation"):
+        logging.getLogger(name).setLevel(logging.ERROR)

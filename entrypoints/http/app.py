@@ -15,6 +15,7 @@ from ...providers.registry import RegistryError, Role
 from . import dashboard, openapi, problems
 from .chat.errors import is_below_v1
 from .container import HttpContainer
+from .ending import LastAnswer
 from .identity import still_may
 from .limits import BodyLimit, RateLimit, Room, declared_size
 from .rates import Rates
@@ -95,6 +96,7 @@ def create_app(
         generate_unique_id_function=openapi.operation_id,
         docs_url=None,  # these pages load scripts from foreign hosts
         redoc_url=None,
+        redirect_slashes=False,  # would send to whatever host the request names
         # Newer versions of FastAPI observe by themselves, with the messages of exceptions.
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
@@ -117,6 +119,7 @@ def create_app(
     if http.dashboard:
         dashboard.install(app)
     openapi.install(app)
+    app.add_middleware(LastAnswer, stopping=stopping)
     if (telemetry := served.telemetry()) is not None:
         app.add_middleware(ObservedRequests, telemetry=telemetry, prefix=API)
     return app

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from ...containers import ApplicationContainer
-from ...providers.catalogue import Entry
+from ...providers.catalogue import CatalogueUnavailableError, Entry
 from ...providers.registry import (
     HealthReport,
     LoadReport,
@@ -40,12 +40,19 @@ async def details_of(
     """
     Return what is known of a provider, secrets masked; its settings may have faults.
 
+    While the catalogue cannot be read, that is what this process knows, and no version of it.
+
     Raises:
         NotFoundError: There is none of that name; the message lists those there are.
-        CatalogueUnavailableError: The catalogue cannot be read.
+        CatalogueUnavailableError: The catalogue cannot be read, and might have it.
     """
     family = registry.family.name
-    entry = await container.catalogue().get(family, name)
+    entry = None
+    try:
+        entry = await container.catalogue().get(family, name)
+    except CatalogueUnavailableError:
+        if not registry.has(name):
+            raise
     try:
         info = registry.info(name, faulty=True)
     except NotFoundError:

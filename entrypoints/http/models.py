@@ -185,7 +185,9 @@ class ProviderDetails(ProviderRow):
     )
     health_summary: HealthSummaryOfOne
     circuit_breaker: BreakerSummary | None
-    catalogue: CatalogueEntry | None = Field(description="Null if it does not come from there.")
+    catalogue: CatalogueEntry | None = Field(
+        description="Null if it does not come from there, or while that cannot be read."
+    )
 
 
 class HealthDetails(BaseModel):

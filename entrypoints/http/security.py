@@ -64,7 +64,6 @@ class SecurityHeaders:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-
         ours = _ours(scope)  # now: what is mounted within changes the scope
 
         async def send_with_headers(message: Message) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..registry.errors import RegistryError
 from ..registry.redaction import mask
+from .errors import CatalogueUnavailableError
 
 if TYPE_CHECKING:
     from .catalogue import Catalogue
@@ -84,6 +85,15 @@ class AuditLog:
         detail = "" if error is None else _line(str(error))
         record = AuditRecord(datetime.now(UTC), caller, action, _line(target), outcome, detail)
         logger.info("%s %s %s: %s %s", caller, action, record.target, outcome, detail)
+        # Where the change found no database, another attempt would let the caller wait as long.
+        is_away = isinstance(error, CatalogueUnavailableError)
+        failure = error if is_away else await self._keep(record)
+        if failure is not None:
+            logger.error("The record of %s %s by %s is in this log alone: %s", action,
+                         record.target, caller, failure)  # fmt: skip
+
+    async def _keep(self, record: AuditRecord) -> RegistryError | None:
+        """Write a record to the database; return why it cannot be."""
         from .model import audit as table
 
         values = record.to_dict() | {"at": record.at}
@@ -96,8 +106,8 @@ class AuditLog:
                     oldest = record.at - timedelta(days=self._days)
                     await connection.execute(table.delete().where(table.c.at < oldest))
         except RegistryError as failure:
-            logger.error("The record of %s %s by %s is in this log alone: %s", action,
-                         record.target, caller, failure)  # fmt: skip
+            return failure
+        return None
 
     async def entries(
         self, *, before: int | None = None, limit: int = 100

@@ -250,7 +250,9 @@ class Catalogue:
         model: Any = registry.types.get(registry.family.name, draft.type).config_class
         before, after = entry.config.get("options", {}), draft.config["options"]
         addresses: frozenset[str] = getattr(model, "addresses", frozenset())
-        moved = sorted(key for key in addresses if before.get(key) != after.get(key))
+        moved = sorted(
+            key for key in addresses if key in draft.given or before.get(key) != after.get(key)
+        )
         if draft.type != entry.type:
             moved = ["type", *moved]
         if moved:

@@ -50,6 +50,8 @@ class Store:
         self.loop = asyncio.get_running_loop()
         self._is_server = address.path is None
         self._engine = _engine(address)
+        # Of a file, who reads has a connection of his own: he need not wait for who writes.
+        self._reading = self._engine if self._is_server else _engine(address)
         self._opening = asyncio.Lock()
         self._is_open = False
 
@@ -64,7 +66,7 @@ class Store:
         """
         with self._explained():
             await self._open()
-            async with self._engine.connect() as connection:
+            async with self._reading.connect() as connection:
                 yield connection
 
     @asynccontextmanager
@@ -109,10 +111,9 @@ class Store:
 
     async def close(self) -> None:
         """Close all connections."""
-        if self.loop is asyncio.get_running_loop():
-            await self._engine.dispose()
-        else:  # they ended with their loop
-            await self._engine.dispose(close=False)
+        is_here = self.loop is asyncio.get_running_loop()  # else they ended with their loop
+        for engine in {self._engine, self._reading}:
+            await engine.dispose(close=is_here)
 
     def check_loop(self) -> bool:
         """
@@ -207,6 +208,7 @@ def _engine(address: Address) -> AsyncEngine:
         connect_args={"timeout": _BUSY},
         pool_size=1,  # who waits here waits in turn; SQLite itself lets luck decide
         max_overflow=0,
+        pool_timeout=_BUSY,
         hide_parameters=True,
     )
     event.listen(engine.sync_engine, "connect", _begin_nothing)

@@ -84,9 +84,15 @@ class ProviderConfig(BaseModel):
     """Older names of fields, as ``{"bucket_name": "bucket"}``. Both given and different is an
     error."""
     addresses: ClassVar[frozenset[str]] = frozenset(
-        ("account_url", "base_url", "endpoint_url", "host", "port", "url")
+        (
+            *("account_url", "base_url", "connection_string", "dsn", "endpoint_url", "host"),
+            *("port", "url"),
+            *("allow_http", "host_key", "host_key_checking", "known_hosts", "sslmode"),
+            "sslrootcert",
+        )
     )
-    """Fields that say whom credentials are shown to: stored ones are not shown to another."""
+    """Fields that say whom credentials are shown to, and how it is known that it is he: stored
+    ones are not shown to another."""
 
     @model_validator(mode="before")
     @classmethod

@@ -75,6 +75,13 @@ class S3Config(ProviderConfig):
             )
         return bucket
 
+    @field_validator("region")
+    @classmethod
+    def _check_region(cls, region: str) -> str:
+        if not re.fullmatch(r"[A-Za-z0-9._-]+", region):  # it becomes a part of the address
+            raise ValueError("a region is letters, digits, '-', '_' and '.', such as eu-west-1")
+        return region
+
     @field_validator("endpoint_url")
     @classmethod
     def _check_endpoint(cls, url: str | None) -> str | None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +29,8 @@ CIPHERS = "^aes128-gcm@openssh.com,aes256-gcm@openssh.com"
 """First the one that costs least; then what asyncssh prefers."""
 KEEPALIVE = 30.0
 """Seconds of silence after which a server is asked whether it is still there."""
+_LARGEST = 16 * 1024 * 1024
+"""Bytes of a file of keys."""
 DEFAULT_FILES = ("~/.ssh/known_hosts", "/etc/ssh/ssh_known_hosts")
 
 
@@ -116,7 +120,7 @@ class Login:
             data = secret.strip() + "\n"
         else:
             try:
-                data = Path(secret).expanduser().read_text(errors="replace")
+                data = _text_of(Path(secret).expanduser())
             except (OSError, RuntimeError) as error:
                 raise StoragePermissionError(
                     f"The file that private_key names cannot be read: {reason_of(error)}. Give the "
@@ -144,6 +148,15 @@ class Login:
         )
 
 
+def _text_of(file: Path) -> str:
+    """Return what a file holds, which may be none that ends (``/dev/zero``)."""
+    with file.open("rb") as opened:
+        data = opened.read(_LARGEST + 1)
+    if len(data) > _LARGEST:
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+    return data.decode(errors="replace")
+
+
 class _Judge:
     """Tells whether the key a server shows is the right one, and if not, why."""
 
@@ -160,7 +173,15 @@ class _Judge:
         if not config.host_key_checking:
             return None
         if config.host_key is None:
-            self._known = self._ssh.import_known_hosts("".join(map(self._text_of, self._files())))
+            text = "".join(map(self._text_of, self._files()))
+            try:
+                self._known = self._ssh.import_known_hosts(text)
+            except ValueError:  # repeats the line, and the file may be any
+                files = ", ".join(map(str, self._files()))
+                raise StoragePermissionError(
+                    f"A line of {files} is none of known host keys. Correct it, or set known_hosts "
+                    "to another file."
+                ) from None
             return self._known
         if config.host_key.startswith("SHA256:"):
             return [], [], []
@@ -173,7 +194,7 @@ class _Judge:
 
     def _text_of(self, file: Path) -> str:
         try:
-            return file.read_text(errors="replace") + "\n"
+            return _text_of(file) + "\n"
         except FileNotFoundError:
             return ""
         except OSError as error:

@@ -7,9 +7,9 @@ import binascii
 import json
 import re
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast, Field, model_validator
 
 from ....providers.ai import Image, Message, RequestOptions, Text, Tool, ToolCall, ToolResult
 from ....providers.ai.model import Part
@@ -51,7 +51,12 @@ _NEUTRAL: dict[str, Any] = {
 """What says no more than saying nothing."""
 
 
+_MOST_PIECES = 10_000
+"""Messages and parts of messages of one question."""
+
+
 class _Asked(BaseModel):
+    # Lists are refused at their first fault: a body has room for more than there is time to tell.
     model_config = ConfigDict(strict=True)  # a number is no text, as in the published schema
 
 
@@ -100,6 +105,7 @@ def _as_parts(content: Any) -> Any:
 
 Content = Annotated[
     list[ContentPart],
+    FailFast(),
     BeforeValidator(_as_parts, json_schema_input_type=str | list[ContentPart] | None),
 ]
 
@@ -109,7 +115,9 @@ class ChatMessage(_Asked):
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
     content: Content = []
-    tool_calls: list[CalledTool] | None = Field(default=None, description="Of the assistant.")
+    tool_calls: Annotated[list[CalledTool] | None, FailFast()] = Field(
+        default=None, description="Of the assistant."
+    )
     tool_call_id: str | None = Field(default=None, description="Of a tool: what it answers.")
 
     @model_validator(mode="after")
@@ -196,7 +204,7 @@ class DataQuery(_Asked):
 
     source: str | None = Field(default=None, description="The default one when not given.")
     query: str = Field(min_length=1)
-    parameters: list[str | int | float | bool | None] = []
+    parameters: Annotated[list[str | int | float | bool | None], FailFast()] = []
     name: str = Field(
         default="query", min_length=1, description="What the model knows the answer as."
     )
@@ -227,21 +235,38 @@ class ChatRequest(_Asked):
         default="default",
         description="`PROVIDER`, `PROVIDER:MODEL`, `:MODEL` of the default provider, or `default`.",
     )
-    messages: list[ChatMessage] = Field(min_length=1)
+    messages: Annotated[list[ChatMessage], FailFast()] = Field(min_length=1)
     max_tokens: int | None = Field(default=None, ge=1, description="The older name.")
     max_completion_tokens: int | None = Field(default=None, ge=1)
     temperature: float | None = Field(default=None, ge=0, le=2, allow_inf_nan=False)
     stop: str | list[str] | None = None
-    tools: list[OfferedTool] | None = None
+    tools: Annotated[list[OfferedTool] | None, FailFast()] = None
     tool_choice: Literal["none", "auto", "required"] | NamedTool | None = None
     response_format: ResponseFormat | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    data_sources: list[str | DataItem | DataQuery] = Field(
+    data_sources: Annotated[list[str | DataItem | DataQuery], FailFast()] = Field(
         default=[],
         description="What is fetched before the model is asked, and told to it: `NAME:item` with "
         "patterns, or an object.",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_bounded(cls, data: Any) -> Any:
+        """Refuse what would take long to look through, before it is looked through."""
+        given = cast("dict[str, Any]", data)
+        messages = given.get("messages") if isinstance(data, dict) else None
+        if isinstance(messages, list):
+            pieces = 0
+            for one in cast("list[Any]", messages):
+                content = cast("dict[str, Any]", one).get("content") if isinstance(one, dict) else 0
+                pieces += len(cast("list[Any]", content)) if isinstance(content, list) else 1
+            if pieces > _MOST_PIECES:
+                raise ValueError(
+                    f"messages and their parts are {pieces}, and {_MOST_PIECES} at most may be sent"
+                )
+        return given
 
     @property
     def wants_usage(self) -> bool:

@@ -25,6 +25,7 @@ from . import happened, text
 __all__ = ["PageRoute", "base_of", "form_of", "page", "redirect"]
 
 _MESSAGE = "purveyor_message"
+_MOST_FIELDS = 100
 _LONGEST = 600
 """Characters of a message that a cookie carries."""
 
@@ -60,9 +61,17 @@ def base_of(request: Request) -> str:
 
 
 async def form_of(request: Request) -> dict[str, str]:
-    """Return the fields of a form that was sent."""
+    """
+    Return the fields of a form that was sent.
+
+    Raises:
+        Problem: It has more of them than any form here (422).
+    """
     body = (await request.body()).decode(errors="replace")
-    return dict(parse_qsl(body, keep_blank_values=True))
+    try:
+        return dict(parse_qsl(body, keep_blank_values=True, max_num_fields=_MOST_FIELDS))
+    except ValueError:
+        raise Problem(422, "INVALID_REQUEST", "The form has too many fields.") from None
 
 
 def page(

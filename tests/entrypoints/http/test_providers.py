@@ -178,6 +178,30 @@ async def test_a_provider_is_shown_with_settings_health_and_where_it_comes_from(
     assert found["circuit_breaker"] == {"state": "closed", "retry_after": 0.0}
 
 
+async def test_what_is_known_is_shown_while_the_catalogue_is_away(
+    container: ApplicationContainer,
+) -> None:
+    app, catalogue = create_app(container), container.catalogue()
+    _, token = await app.state.parts.tokens().create("ci", Role.OPERATOR)
+    async with httpx2.AsyncClient(
+        transport=httpx2.ASGITransport(app=app),
+        base_url="http://127.0.0.1",
+        headers={"Authorization": f"Bearer {token}"},
+    ) as client:
+        assert (await client.get(f"{PROVIDERS}/storage/filesystem")).status_code == 200
+        await catalogue.close()
+        path = catalogue.address.path
+        assert path is not None
+        for file in path.parent.glob(f"{path.name}*"):
+            file.unlink()
+        path.mkdir()
+        shown = await client.get(f"{PROVIDERS}/storage/filesystem")
+        assert (shown.status_code, shown.json()["catalogue"]) == (200, None)
+        restarted = await client.post(f"{PROVIDERS}/storage/filesystem/restart")
+        assert (restarted.status_code, restarted.json()["status"]) == (200, "ready")
+        assert (await client.get(f"{PROVIDERS}/storage/made")).status_code == 503
+
+
 async def test_what_a_reader_has_already_is_not_sent_again(client: httpx2.AsyncClient) -> None:
     url = f"{PROVIDERS}/storage/filesystem"
     tag = (await client.get(url)).headers["etag"]

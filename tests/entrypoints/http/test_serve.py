@@ -403,7 +403,7 @@ async def test_requests_have_so_much_time_and_no_more(
         async with run() as running:
             under_way = asyncio.create_task(client.get(running.url + "/slow"))
             await asyncio.sleep(0.2)
-        assert (await under_way).status_code == 500
+        assert (await under_way).status_code == 503
     assert "Cancel 1 running task" in caplog.text
 
 

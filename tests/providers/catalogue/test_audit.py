@@ -12,7 +12,7 @@ import pytest
 from pydantic import BaseModel, SecretStr
 
 from purveyor.containers import ApplicationContainer
-from purveyor.providers.catalogue import AuditLog, Catalogue
+from purveyor.providers.catalogue import AuditLog, Catalogue, CatalogueUnavailableError
 from purveyor.providers.registry import NotFoundError, PermissionDeniedError
 from purveyor.providers.registry.redaction import remember
 
@@ -116,6 +116,16 @@ async def test_without_the_database_the_log_has_the_record_and_the_change_stands
     await audit.write("ci", "stop", "storage/docs", PermissionDeniedError("No."))
     assert "ci stop storage/docs: PERMISSION_DENIED No." in caplog.text
     assert "is in this log alone" in caplog.text
+
+
+async def test_a_database_that_was_away_a_moment_ago_is_not_waited_for_again(
+    audit: AuditLog, caplog: pytest.LogCaptureFixture
+) -> None:
+    await audit.write("ci", "stop", "storage/docs")
+    caplog.set_level(logging.INFO, "purveyor.audit")
+    await audit.write("ci", "register", "storage/docs", CatalogueUnavailableError("It is locked."))
+    assert "is in this log alone: It is locked." in caplog.text
+    assert [record.action for record in await audit.entries()] == ["stop"]
 
 
 async def test_reading_makes_no_database(audit: AuditLog, folder: Path) -> None:

@@ -100,6 +100,24 @@ async def test_a_new_file_that_another_is_writing_is_waited_for(folder: Path, ke
     await catalogue.catalogue().close()
 
 
+async def test_who_reads_a_file_does_not_wait_for_who_writes(folder: Path) -> None:
+    path = folder / "shared.db"
+    settings = load_settings(catalogue={"url": f"sqlite:///{path}"})
+    async with ApplicationContainer(settings=settings).lifespan() as app:
+        catalogue = app.catalogue()
+        await catalogue.add("storage", "one", FILES)
+        with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            adding = asyncio.create_task(catalogue.add("storage", "two", FILES))
+            await asyncio.wait([adding], timeout=0.2)
+            async with asyncio.timeout(5):
+                assert [entry.name for entry in await catalogue.entries()] == ["one"]
+            assert not adding.done()
+            other.execute("ROLLBACK")
+        await adding
+        assert [entry.name for entry in await catalogue.entries()] == ["one", "two"]
+
+
 async def test_processes_that_open_it_at_once_all_succeed(url: str, running: Running) -> None:
     workers = [
         await asyncio.create_subprocess_exec(*WORKER, "add", f"p{n}x", stdout=subprocess.PIPE)

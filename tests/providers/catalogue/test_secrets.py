@@ -27,6 +27,7 @@ from .conftest import Running
 
 CANARY = "canary-7f3a"
 S3 = {"type": "s3", "bucket": "nightly", "access_key": CANARY, "secret_key": f"{CANARY}-secret"}
+SFTP = {"type": "sftp", "host": "db", "username": "me", "password": CANARY}
 server = pytest.mark.server("postgresql")
 
 
@@ -230,6 +231,18 @@ async def test_a_wrong_password_is_told_without_it(
             {"type": "postgresql", "host": "db", "database": "d", "password": CANARY},
             {"host": "elsewhere", "database": "d"},
         ),
+        (
+            "data_sources",
+            {"type": "postgresql", "dsn": "postgresql://me@db/d", "password": CANARY},
+            {"dsn": "postgresql://me@elsewhere/d"},
+        ),
+        (
+            "data_sources",
+            {"type": "postgresql", "host": "db", "sslmode": "verify-full", "password": CANARY},
+            {"host": "db", "sslmode": "disable"},
+        ),
+        ("storage", SFTP, {"host": "db", "username": "me", "host_key_checking": False}),
+        ("storage", SFTP, {"host": "db", "username": "me", "known_hosts": "/tmp/known"}),
     ],
 )
 async def test_stored_secrets_are_not_shown_to_another_server(

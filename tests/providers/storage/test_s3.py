@@ -54,6 +54,12 @@ def test_bucket_name_is_an_older_name_of_bucket():
     assert S3Config.model_validate({"bucket_name": "nightly"}).bucket == "nightly"
 
 
+@pytest.mark.parametrize("region", ["", "x@example.com/", "example.com#", "a b"])
+def test_a_region_cannot_lead_to_another_server(region: str):
+    with pytest.raises(ValidationError, match="a region is letters"):
+        config(region=region)
+
+
 def test_unknown_settings_are_refused():
     with pytest.raises(ValidationError, match="bukket"):
         config(bukket="x")

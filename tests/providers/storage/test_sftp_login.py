@@ -250,6 +250,25 @@ async def test_a_changed_key_is_refused_and_names_both(
         await try_login(changed(sftp_config, host_key=PINNED))
 
 
+async def test_a_file_that_holds_no_known_hosts_is_not_shown(
+    sftp_config: SFTPConfig, tmp_path: Path
+):
+    file = tmp_path / "passwords"
+    file.write_text("user:hunter2:0\n")
+    with pytest.raises(StoragePermissionError, match="passwords is none of known host") as caught:
+        await try_login(changed(sftp_config, host_key=None, known_hosts=file))
+    assert "hunter2" not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="there is no file without an end")
+@pytest.mark.parametrize(
+    "endless", [{"private_key": "/dev/zero"}, {"host_key": None, "known_hosts": "/dev/zero"}]
+)
+async def test_a_file_that_never_ends_is_not_read(sftp_config: SFTPConfig, endless: dict[str, Any]):
+    with pytest.raises(StoragePermissionError, match="cannot be read: File too large"):
+        await try_login(changed(sftp_config, **endless))
+
+
 async def test_a_revoked_key_is_refused(sftp_config: SFTPConfig, openssh: OpenSSH, tmp_path: Path):
     file = tmp_path / "known_hosts"
     file.write_text(f"{entry(openssh)}@revoked * {openssh.host_key}\n")

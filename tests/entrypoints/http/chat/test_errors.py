@@ -43,6 +43,14 @@ async def failure(models: AsyncOpenAI, **asked: Any) -> APIStatusError:
     return caught.value
 
 
+async def test_more_pieces_than_anybody_says_are_refused_at_once(models: AsyncOpenAI) -> None:
+    part = {"type": "text", "text": "a"}
+    for messages in (HELLO * 10_001, [{"role": "user", "content": [part] * 10_001}]):
+        error = await failure(models, messages=messages)
+        assert error.status_code == 400
+        assert "10001, and 10000 at most" in error.message
+
+
 class TestOfTheService:
     @pytest.mark.parametrize("stream", [False, True])
     @pytest.mark.parametrize(
@@ -200,6 +208,16 @@ class TestOfTheRequest:
         assert (caught.type, caught.code) == ("invalid_request_error", "invalid_value")
         assert str(caught.param).startswith(param)
         assert openai.requests == []
+
+    async def test_of_many_faults_the_first_is_told(self, models: AsyncOpenAI) -> None:
+        for change in (
+            {"messages": [{}] * 10_000},
+            {"messages": [{"role": "user", "content": [{}] * 10_000}]},
+            {"messages": HELLO, "data_sources": [{}] * 10_000},
+            {"messages": HELLO, "tools": [{}] * 10_000},
+        ):
+            caught = await failure(models, extra_body=change)
+            assert len(caught.message) < 1000
 
     async def test_a_picture_is_looked_at_as_the_service_does(self, models: AsyncOpenAI) -> None:
         url = {"url": "https://example.com/x.png", "detail": "low"}

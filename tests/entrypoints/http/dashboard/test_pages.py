@@ -352,6 +352,11 @@ class TestSession:
                 assert 'name="next" value="/events"' in answer.text
                 assert "set-cookie" not in answer.headers
 
+    async def test_a_form_of_many_fields_is_not_read(self, client: httpx2.AsyncClient) -> None:
+        form = {"Content-Type": "application/x-www-form-urlencoded"}
+        answer = await client.post("/login", content="a=1&" * 10_000, headers=form)
+        assert (answer.status_code, "too many fields" in answer.text) == (422, True)
+
     async def test_a_token_that_has_expired_or_was_revoked_leads_to_the_login(
         self, container: ApplicationContainer, browse: Browse
     ) -> None:
