@@ -103,9 +103,7 @@ class TestOverview:
     async def test_all_well_is_said_too(self, home: Path, browse: Browse) -> None:
         container = demo.container({}, storage={"providers": {"one": {"type": "s3"}}})
         async with container.lifespan(), browse(create_app(container, anonymous=Role.READER)) as it:
-            assert text_of(await it.get("/")).startswith(
-                "No provider is known to be ill: 0 of 1 are well, the others not checked."
-            )
+            assert text_of(await it.get("/")).startswith("The provider is not checked yet.")
             await container.registries()["storage"].get_provider_health("one")
             assert text_of(await it.get("/")).startswith("The provider is well.")
 
@@ -480,6 +478,24 @@ class TestWhereItIs:
             assert answer.status_code == 200
             again = await client.get(link, headers={"If-None-Match": answer.headers["etag"]})
             assert again.status_code == 304
+
+    @pytest.mark.parametrize("taken_off", [True, False])
+    async def test_what_they_load_is_there_behind_a_proxy_that_takes_its_path_off_or_not(
+        self, home: Path, browse: Browse, taken_off: bool
+    ) -> None:
+        container = demo.container({}, http={"root_path": "/purveyor"})
+        async with container.lifespan(), browse(create_app(container)) as it:
+            page = (await it.get("/login" if taken_off else "/purveyor/login")).text
+            loaded = [link for link in LINK.findall(page) if "/static/" in link]
+            assert loaded
+            for link in loaded:
+                assert link.startswith("/purveyor/static/")
+                path = link.removeprefix("/purveyor") if taken_off else link
+                assert (await it.get(path)).status_code == 200
+
+    @pytest.mark.parametrize("name", ["", "nothing.css", "../__init__.py", "%2e%2e/__init__.py"])
+    async def test_no_other_file_is_served(self, client: httpx2.AsyncClient, name: str) -> None:
+        assert (await client.get(f"/static/{name}")).status_code == 404
 
     async def test_pages_are_kept_by_nobody_and_load_nothing_from_elsewhere(
         self, client: httpx2.AsyncClient
