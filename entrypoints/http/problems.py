@@ -72,5 +72,16 @@ def _invalid(error: RequestValidationError) -> Problem:
 
 
 def _http(error: HTTPException) -> Problem:
-    code = HTTPStatus(error.status_code).name
-    return Problem(error.status_code, code, str(error.detail), headers=error.headers)
+    status = HTTPStatus(error.status_code)
+    detail = {
+        HTTPStatus.NOT_FOUND: "There is no such path. /openapi.json has those there are.",
+        HTTPStatus.METHOD_NOT_ALLOWED: "The path does not take this method. "
+        "/openapi.json has those it takes.",
+    }
+    told = str(error.detail)
+    return Problem(
+        status,
+        status.name,
+        detail.get(status, told) if told == status.phrase else told,
+        headers=error.headers,
+    )
