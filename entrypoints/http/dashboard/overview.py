@@ -268,5 +268,5 @@ def sentence(providers: Sequence[ProviderView]) -> str:
         return "The provider is well." if total == 1 else f"All {total:,} providers are well."
     if not well:
         return "The provider is not checked yet." if total == 1 else "No provider is checked yet."
-    are = "is" if well == 1 else "are"
-    return f"{well:,} of {count(total, 'provider')} {are} well, and the others not checked yet."
+    are, others = "is" if well == 1 else "are", "other is" if total - well == 1 else "others are"
+    return f"{well:,} of {count(total, 'provider')} {are} well; the {others} not checked yet."

@@ -107,6 +107,25 @@ class TestOverview:
             await container.registries()["storage"].get_provider_health("one")
             assert text_of(await it.get("/")).startswith("The provider is well.")
 
+    async def test_what_was_not_checked_is_not_said_to_be_well(
+        self, home: Path, browse: Browse
+    ) -> None:
+        three = {name: {"type": "s3"} for name in ("one", "two", "three")}
+        container = demo.container({}, storage={"providers": three})
+        said: list[str] = []
+        async with container.lifespan(), browse(create_app(container, anonymous=Role.READER)) as it:
+            said.append((await it.get("/")).text)
+            for name in ("one", "two"):
+                await container.registries()["storage"].get_provider_health(name)
+                said.append((await it.get("/")).text)
+        headings = [page.partition("<h1>")[2].partition("</h1>")[0] for page in said]
+        assert [re.sub("<[^>]*>", "", one) for one in headings] == [
+            "No provider is checked yet.",
+            "1 of 3 providers is well; the others are not checked yet.",
+            "2 of 3 providers are well; the other is not checked yet.",
+        ]
+        assert [re.findall(r"#mark-(\w+)", one)[0] for one in headings] == ["none", "good", "good"]
+
 
 class TestProvider:
     async def test_everything_of_it_is_there(self, client: httpx2.AsyncClient) -> None:
