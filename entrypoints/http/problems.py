@@ -63,6 +63,10 @@ def install(app: FastAPI) -> None:
 
 
 def _invalid(error: RequestValidationError) -> Problem:
+    undecoded = next((one for one in error.errors() if one["type"] == "json_invalid"), None)
+    if undecoded is not None:
+        place = f"character {undecoded['loc'][-1]}"
+        return Problem(422, "INVALID_REQUEST", f"The body is no JSON: {place}.")
     faults = [
         {"at": ".".join(str(part)[:100] for part in one["loc"]), "reason": one["msg"]}
         for one in error.errors()[:100]
