@@ -54,7 +54,7 @@ def create(
     name: Annotated[str, typer.Argument(help="For whom: so the records of changes name him.")],
     role: Annotated[
         RoleName,
-        typer.Option(help="reader: look. operator: also test, start, stop. admin: change all."),
+        typer.Option(help="reader: look. operator: also use, test, stop. admin: change all."),
     ],
     expires: Annotated[
         timedelta | None,

@@ -35,3 +35,10 @@ async def test_what_is_no_route_names_the_document_of_those_there_are(
     assert answer.status_code == status
     assert said in answer.json()["detail"]
     assert "/openapi.json" in answer.json()["detail"]
+
+
+async def test_what_is_no_name_is_told_what_a_name_is(client: httpx2.AsyncClient) -> None:
+    answer = await client.get("/api/v1/providers/storage/%3Cscript%3E")
+    assert answer.status_code == 422
+    assert "path.name: must be 1 to 128 letters" in answer.json()["detail"]
+    assert "script" not in answer.text
