@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from ipaddress import ip_network
+from pathlib import Path
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from .branches import Count, Names, OptionalPath, Seconds, _Branch
 
@@ -70,7 +72,36 @@ class HttpSettings(_Branch):
     def _are_origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
         if not all(re.fullmatch(r"https?://[^\s/?#*@]+", one) for one in origins):
             raise ValueError(
-                "must be origins: each a scheme and a host, without a path or a wildcard, such as "
-                "https://app.example.com"
+                "must be origins: each http:// or https:// and a host, without a path or a wildcard"
             )
         return tuple(one.lower() for one in origins)
+
+    @field_validator("root_path")
+    @classmethod
+    def _is_a_path(cls, path: str) -> str:
+        path = path.rstrip("/")
+        if path and not re.fullmatch(r"(/[\w.~-]+)+", path):
+            raise ValueError(
+                "must begin with a slash, and have letters, digits, - . _ ~ and slashes"
+            )
+        return path
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _are_addresses(cls, proxies: tuple[str, ...]) -> tuple[str, ...]:
+        try:
+            for one in proxies:
+                if one != "*":
+                    ip_network(one, strict=False)
+        except ValueError:
+            raise ValueError(
+                "must be IP addresses or networks, such as 10.0.0.0/8: names are not looked up"
+            ) from None
+        return proxies
+
+    @field_validator("tls_key")
+    @classmethod
+    def _has_its_certificate(cls, key: Path | None, told: ValidationInfo) -> Path | None:
+        if key is not None and told.data.get("tls_certificate", ...) is None:
+            raise ValueError("is of no use alone: set tls_certificate, too")
+        return key

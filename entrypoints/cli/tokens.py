@@ -16,7 +16,7 @@ import typer
 
 from ...containers import ApplicationContainer
 from ...providers.catalogue import CLI, AuditLog, Catalogue, Token, Tokens
-from ...providers.registry import Role
+from ...providers.registry import Role, import_extra
 from .output import print_json, print_table, tell
 from .session import Session, cancel_on_signals
 
@@ -54,7 +54,7 @@ def create(
     name: Annotated[str, typer.Argument(help="For whom: so the records of changes name him.")],
     role: Annotated[
         RoleName,
-        typer.Option(help="reader: look. operator: also test, start, stop. admin: change all."),
+        typer.Option(help="reader: look. operator: also use, test, stop. admin: change all."),
     ],
     expires: Annotated[
         timedelta | None,
@@ -130,6 +130,7 @@ def with_catalogue(
     context: typer.Context, work: Callable[[Catalogue, AuditLog], Awaitable[ResultT]]
 ) -> ResultT:
     """Await ``work`` with the catalogue and its records; no provider is registered or connected."""
+    import_extra("sqlalchemy", extra="catalogue")
     session: Session = context.obj
 
     async def inside() -> ResultT:

@@ -20,6 +20,13 @@ __all__ = ["as_response", "install"]
 
 logger = logging.getLogger(__name__)
 
+_PATTERNS = {
+    "path.name": "must be 1 to 128 letters, digits, '_', '.' and '-', the first no '.' or '-'",
+    "path.family": "must be 1 to 64 letters, digits, '_' and '-'",
+    "path.type": "must be 1 to 128 letters, digits, '_', '.' and '-'",
+}
+"""What patterns of parameters ask for, in words."""
+
 
 def as_response(problem: Problem, scope: Mapping[str, Any] | None = None) -> Response:
     """Return the answer that tells a problem, in the shape of the route of the request's scope."""
@@ -63,14 +70,31 @@ def install(app: FastAPI) -> None:
 
 
 def _invalid(error: RequestValidationError) -> Problem:
-    faults = [
-        {"at": ".".join(str(part)[:100] for part in one["loc"]), "reason": one["msg"]}
-        for one in error.errors()[:100]
-    ]  # without what was given: it may be a secret
+    undecoded = next((one for one in error.errors() if one["type"] == "json_invalid"), None)
+    if undecoded is not None:
+        place = f"character {undecoded['loc'][-1]}"
+        return Problem(422, "INVALID_REQUEST", f"The body is no JSON: {place}.")
+    faults: list[dict[str, str]] = []
+    for one in error.errors()[:100]:  # without what was given: it may be a secret
+        at, reason = ".".join(str(part)[:100] for part in one["loc"]), one["msg"]
+        if one["type"] == "string_pattern_mismatch":
+            reason = _PATTERNS.get(at, "must have no control characters")
+        faults.append({"at": at, "reason": reason})
     told = "; ".join(f"{one['at']}: {one['reason']}" for one in faults)
     return Problem(422, "INVALID_REQUEST", f"The request has faults: {told}.", faults=faults)
 
 
 def _http(error: HTTPException) -> Problem:
-    code = HTTPStatus(error.status_code).name
-    return Problem(error.status_code, code, str(error.detail), headers=error.headers)
+    status = HTTPStatus(error.status_code)
+    detail = {
+        HTTPStatus.NOT_FOUND: "There is no such path. /openapi.json has those there are.",
+        HTTPStatus.METHOD_NOT_ALLOWED: "The path does not take this method. "
+        "/openapi.json has those it takes.",
+    }
+    told = str(error.detail)
+    return Problem(
+        status,
+        status.name,
+        detail.get(status, told) if told == status.phrase else told,
+        headers=error.headers,
+    )

@@ -162,9 +162,9 @@ async def _anonymous(
     if not all(map(is_loopback, names)):
         if not await tokens.are_valid():
             raise ServeError(
-                f"{settings.host} can be reached from other machines, and there is no access "
-                "token yet. Make one first: `purveyor tokens create NAME --role admin`. Or listen "
-                "at 127.0.0.1, where this machine needs none."
+                f"{settings.host} can be reached from other machines, and there is no valid "
+                "access token. Make one first: `purveyor tokens create NAME --role admin`. Or "
+                "listen at 127.0.0.1, which this machine alone can reach."
             )
         if not settings.tls_certificate and not settings.trusted_proxies:
             warn(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import secrets
@@ -240,13 +241,21 @@ class Tokens:
         self._known = None
 
     async def _recent(self) -> _Known:
-        """Return what is known; one caller at a time looks anew, the others do not wait for him."""
+        """
+        Return what is known; one caller at a time looks anew.
+
+        The others do not wait for him, unless what is known is older than a look may take.
+        """
         known, now = self._known, self._clock()
-        if known is not None and now < self._look_at:
+        is_recent = known is not None and (self._fault or now - known.read_at < 2 * _FRESH)
+        if known is not None and is_recent and now < self._look_at:
             return known
         self._look_at, changes = now + _FRESH, self._changes
         try:
             found = _Known(await self._read(), now)
+        except asyncio.CancelledError:
+            self._look_at = now  # so the next one looks
+            raise
         except CatalogueUnavailableError as error:
             if known is None or changes != self._changes or now - known.read_at > _AWAY:
                 self._known = None

@@ -95,15 +95,29 @@ def test_config_names_the_settings_file(cli: Run, folder: Path) -> None:
     assert "missing.toml" in missing.stderr
 
 
-def test_without_the_extra_one_line_says_how_to_install_it(folder: Path) -> None:
-    hidden = """
+@pytest.mark.parametrize(
+    ("library", "command", "extra"),
+    [
+        ("typer", "check", "cli"),
+        ("fastapi", "serve --port 0", "http"),
+        ("uvicorn", "serve --port 0", "http"),
+        ("jinja2", "serve --port 0", "http"),
+        ("sqlalchemy", "serve --port 0", "http"),
+        ("sqlalchemy", "tokens create ci --role reader", "catalogue"),
+        ("sqlalchemy", "audit", "catalogue"),
+    ],
+)
+def test_without_an_extra_one_line_says_how_to_install_it(
+    folder: Path, library: str, command: str, extra: str
+) -> None:
+    hidden = f"""
 import sys
 class Hidden:
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] == "typer":
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+        if name.partition(".")[0] == {library!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
 sys.meta_path.insert(0, Hidden())
-sys.argv = ["purveyor", "check"]
+sys.argv = ["purveyor", *{command.split()}]
 from purveyor.__main__ import main
 main()
 """
@@ -114,7 +128,7 @@ main()
     assert result.stdout == ""
     assert result.stderr.startswith("error: ")
     assert result.stderr.count("\n") == 1
-    assert "pip install 'purveyor[cli]'" in result.stderr
+    assert f"pip install 'purveyor[{extra}]'" in result.stderr
 
 
 def test_importing_the_command_line_imports_neither_typer_nor_rich(process: Run) -> None:

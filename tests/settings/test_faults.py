@@ -36,6 +36,22 @@ from .conftest import Write, faults
         ("STORAGE__PROVIDERS__B__PRIORITY", "101", "must be at most 100"),
         ("STORAGE__PROVIDERS__B__CIRCUIT_BREAKER__SUCCESS_THRESHOLD", "0", "must be at least 1"),
         (
+            "HTTP__CORS_ORIGINS",
+            "app.example.com",
+            "must be origins: each http:// or https:// and a host, without a path or a wildcard",
+        ),
+        (
+            "HTTP__ROOT_PATH",
+            "purveyor",
+            "must begin with a slash, and have letters, digits, - . _ ~ and slashes",
+        ),
+        (
+            "HTTP__TRUSTED_PROXIES",
+            "127.0.0.1,proxy.example.com",
+            "must be IP addresses or networks, such as 10.0.0.0/8: names are not looked up",
+        ),
+        ("HTTP__TLS_KEY", "key.pem", "is of no use alone: set tls_certificate, too"),
+        (
             "STORAGE__PROVIDERS__B__HEALTH__RETRY",
             "1",
             "unknown setting; did you mean 'PURVEYOR_STORAGE__PROVIDERS__B__HEALTH__RETRIES'?",

@@ -182,3 +182,11 @@ def test_every_setting_says_what_it_means() -> None:
             is_factor = any(getattr(mark, "le", None) == 1000 for mark in field.metadata)
             if field.annotation in (float, float | None) and not is_factor:
                 assert field.description.startswith("Seconds "), f"{model.__name__}.{name}"
+
+
+@pytest.mark.parametrize(
+    ("given", "taken"),
+    [("", ""), ("/", ""), ("/purveyor", "/purveyor"), ("/tools/pur-veyor/", "/tools/pur-veyor")],
+)
+def test_the_path_that_a_proxy_shows_has_no_slash_at_its_end(given: str, taken: str) -> None:
+    assert Settings.model_validate({"http": {"root_path": given}}).http.root_path == taken

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from fastapi import FastAPI
 from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
 
 from . import pages, session
 
@@ -21,4 +22,12 @@ def install(app: FastAPI) -> None:
     """Add the pages to an application, and the files that they load."""
     app.include_router(session.router)
     app.include_router(pages.router)
-    app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"), name="static")
+    app.mount("/static", Files(directory=Path(__file__).parent / "static"), name="static")
+
+
+class Files(StaticFiles):
+    """The files of one folder, also where a proxy takes the path off that ``root_path`` names."""
+
+    def get_path(self, scope: Scope) -> str:
+        """Return the name of the file that is asked for."""
+        return scope["path"].rpartition("/static/")[2]

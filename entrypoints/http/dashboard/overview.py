@@ -266,6 +266,7 @@ def sentence(providers: Sequence[ProviderView]) -> str:
         return f"{ill:,} of {count(total, 'provider')} {are} not well"
     if well == total:
         return "The provider is well." if total == 1 else f"All {total:,} providers are well."
-    return (
-        f"No provider is known to be ill: {well:,} of {total:,} are well, the others not checked."
-    )
+    if not well:
+        return "The provider is not checked yet." if total == 1 else "No provider is checked yet."
+    are, others = "is" if well == 1 else "are", "other is" if total - well == 1 else "others are"
+    return f"{well:,} of {count(total, 'provider')} {are} well; the {others} not checked yet."

@@ -83,7 +83,7 @@ async def _wanted(
     try:
         families = {registry_of(container, one).family.name for one in family}
     except NotFoundError as error:
-        raise Problem(422, "INVALID_REQUEST", error.message, context=error.context) from error
+        raise Problem(422, "UNKNOWN_FAMILY", error.message, context=error.context) from error
     for one in event:
         if one not in event_classes():
             names = nearest_first(one, event_classes())

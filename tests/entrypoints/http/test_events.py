@@ -207,7 +207,7 @@ async def test_an_unknown_family_or_event_is_told_with_those_there_are(
     client: httpx2.AsyncClient, path: str
 ) -> None:
     answer = await client.get(path, params={"family": "storrage"})
-    assert answer.status_code == 422
+    assert (answer.status_code, answer.json()["code"]) == (422, "UNKNOWN_FAMILY")
     assert "storrage" in answer.json()["detail"]
     assert answer.json()["context"]["available"][0] == "storage"
     answer = await client.get(path, params={"event": "provider-eror"})

@@ -391,5 +391,5 @@ def test_what_is_no_origin_is_refused_by_the_settings(
     from purveyor.settings import SettingsError, load_settings
 
     monkeypatch.setenv("PURVEYOR_HTTP__CORS_ORIGINS", origin)
-    with pytest.raises(SettingsError, match="must be origins: each a scheme and a host"):
+    with pytest.raises(SettingsError, match="must be origins: each http:// or https:// and a host"):
         load_settings()

@@ -160,7 +160,7 @@ async def test_a_token_that_ended_is_none(setting: Set) -> None:
     await a_token()
     async with tokens() as those:
         await those.revoke("ci")
-    assert "no access token yet" in await refusal()
+    assert "no valid access token" in await refusal()
 
 
 async def test_beyond_this_machine_with_a_token_it_warns_where_all_can_be_read(

@@ -186,6 +186,34 @@ async def test_another_process_sees_a_token_made_or_revoked_within_5_seconds(
         await tokens.verify(text)
 
 
+async def test_nobody_gets_in_by_what_was_known_before_a_long_pause(
+    tokens: Tokens, catalogue: Catalogue, clock: Clock
+) -> None:
+    _, text = await tokens.create("ci", Role.READER)
+    await tokens.verify(text)
+    await Tokens(catalogue).revoke("ci")
+    clock.now += 3600
+    attempts = [tokens.verify(text) for _ in range(3)]
+    found = await asyncio.gather(*attempts, return_exceptions=True)
+    assert [type(one) for one in found] == [TokenRefusedError] * 3
+
+
+async def test_who_leaves_while_tokens_are_read_leaves_that_to_the_next(
+    tokens: Tokens, catalogue: Catalogue, clock: Clock
+) -> None:
+    _, text = await tokens.create("ci", Role.READER)
+    await tokens.verify(text)
+    await Tokens(catalogue).revoke("ci")
+    clock.now += 5
+    impatient = asyncio.create_task(tokens.verify(text))
+    await asyncio.sleep(0)
+    impatient.cancel()
+    await asyncio.wait([impatient])
+    assert impatient.cancelled()
+    with pytest.raises(TokenRefusedError, match="revoked"):
+        await tokens.verify(text)
+
+
 @pytest.mark.parametrize(
     "name", ["", " ", " ci", "ci ", "a\nb", "\x1b[31m", "x" * 101, "anonymous", "cli:root"]
 )

@@ -262,6 +262,15 @@ class TestOfTheRequest:
         assert answer.status_code == 400
         assert answer.json()["error"]["type"] == "invalid_request_error"
 
+    async def test_what_is_no_json_is_told_with_the_place(
+        self, raw: httpx2.AsyncClient, token: str
+    ) -> None:
+        headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+        answer = await raw.post(CHAT, content=b'{"model": }', headers=headers)
+        error = answer.json()["error"]
+        assert (answer.status_code, error["code"]) == (400, "invalid_value")
+        assert error["message"] == "The body is no JSON: character 10."
+
     async def test_a_broken_character_is_refused_or_passed_on(
         self, raw: httpx2.AsyncClient, token: str
     ) -> None:

@@ -103,11 +103,28 @@ class TestOverview:
     async def test_all_well_is_said_too(self, home: Path, browse: Browse) -> None:
         container = demo.container({}, storage={"providers": {"one": {"type": "s3"}}})
         async with container.lifespan(), browse(create_app(container, anonymous=Role.READER)) as it:
-            assert text_of(await it.get("/")).startswith(
-                "No provider is known to be ill: 0 of 1 are well, the others not checked."
-            )
+            assert text_of(await it.get("/")).startswith("The provider is not checked yet.")
             await container.registries()["storage"].get_provider_health("one")
             assert text_of(await it.get("/")).startswith("The provider is well.")
+
+    async def test_what_was_not_checked_is_not_said_to_be_well(
+        self, home: Path, browse: Browse
+    ) -> None:
+        three = {name: {"type": "s3"} for name in ("one", "two", "three")}
+        container = demo.container({}, storage={"providers": three})
+        said: list[str] = []
+        async with container.lifespan(), browse(create_app(container, anonymous=Role.READER)) as it:
+            said.append((await it.get("/")).text)
+            for name in ("one", "two"):
+                await container.registries()["storage"].get_provider_health(name)
+                said.append((await it.get("/")).text)
+        headings = [page.partition("<h1>")[2].partition("</h1>")[0] for page in said]
+        assert [re.sub("<[^>]*>", "", one) for one in headings] == [
+            "No provider is checked yet.",
+            "1 of 3 providers is well; the others are not checked yet.",
+            "2 of 3 providers are well; the other is not checked yet.",
+        ]
+        assert [re.findall(r"#mark-(\w+)", one)[0] for one in headings] == ["none", "good", "good"]
 
 
 class TestProvider:
@@ -485,6 +502,24 @@ class TestWhereItIs:
             assert answer.status_code == 200
             again = await client.get(link, headers={"If-None-Match": answer.headers["etag"]})
             assert again.status_code == 304
+
+    @pytest.mark.parametrize("taken_off", [True, False])
+    async def test_what_they_load_is_there_behind_a_proxy_that_takes_its_path_off_or_not(
+        self, home: Path, browse: Browse, taken_off: bool
+    ) -> None:
+        container = demo.container({}, http={"root_path": "/purveyor"})
+        async with container.lifespan(), browse(create_app(container)) as it:
+            page = (await it.get("/login" if taken_off else "/purveyor/login")).text
+            loaded = [link for link in LINK.findall(page) if "/static/" in link]
+            assert loaded
+            for link in loaded:
+                assert link.startswith("/purveyor/static/")
+                path = link.removeprefix("/purveyor") if taken_off else link
+                assert (await it.get(path)).status_code == 200
+
+    @pytest.mark.parametrize("name", ["", "nothing.css", "../__init__.py", "%2e%2e/__init__.py"])
+    async def test_no_other_file_is_served(self, client: httpx2.AsyncClient, name: str) -> None:
+        assert (await client.get(f"/static/{name}")).status_code == 404
 
     async def test_pages_are_kept_by_nobody_and_load_nothing_from_elsewhere(
         self, client: httpx2.AsyncClient
