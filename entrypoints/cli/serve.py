@@ -35,8 +35,7 @@ def serve_command(
 
     Example: purveyor serve --port 8080
     """
-    for module in ("fastapi", "uvicorn", "jinja2", "sqlalchemy"):
-        import_extra(module, extra="http")
+    import_extra("uvicorn", extra="http")
     from ..http.server import serve
 
     session: Session = context.obj

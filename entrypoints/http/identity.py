@@ -163,7 +163,8 @@ def _needs(role: Role) -> Any:
             return caller
         denied = PermissionDeniedError(
             f"This needs the role {role.name.lower()}; {caller.name} has the role "
-            f"{caller.role.name.lower()}."
+            f"{caller.role.name.lower()}. `purveyor tokens create NAME --role {role.name.lower()}` "
+            "makes a token that may."
         )
         if not parts.refusals().records.take(caller.name):
             action = getattr(request.scope.get("route"), "name", request.method.lower())

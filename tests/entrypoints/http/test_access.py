@@ -105,7 +105,10 @@ async def test_what_a_known_caller_may_not_do_is_told_and_recorded(
 ) -> None:
     async with calling(await a_token(app)) as client:
         problem = check(await client.get("/for/admin/docs"), 403, "PERMISSION_DENIED")
-    assert problem["detail"] == "This needs the role admin; ci has the role reader."
+    assert problem["detail"] == (
+        "This needs the role admin; ci has the role reader. `purveyor tokens create NAME --role "
+        "admin` makes a token that may."
+    )
     (record,) = await records(app)
     assert (record.caller, record.action, record.target) == ("ci", "for_admin", "docs")
     assert record.outcome == "PERMISSION_DENIED"
