@@ -25,6 +25,8 @@ from .container import HttpContainer
 __all__ = ["ServeError", "serve"]
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_LAST_WORDS = 0.5
+"""Seconds for the answers of requests whose time is over."""
 
 
 class ServeError(RegistryError):
@@ -60,9 +62,19 @@ class Server(uvicorn.Server):
         self._tell()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Tell the streams; then accept no more, and wait for the requests under way."""
+        """Tell the streams; accept no more, wait for the requests under way, and cut the rest."""
         cast(FastAPI, self.config.app).state.stopping.set()
         await super().shutdown(sockets)
+        connections = cast("set[Any]", self.server_state.connections)
+        for _ in range(3):  # one that was taken in the last moment comes a little later
+            await asyncio.sleep(0)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LAST_WORDS):
+                while connections:  # noqa: ASYNC110 - nothing tells of the last one
+                    await asyncio.sleep(0.01)
+        for connection in list(connections):
+            connection.transport.abort()
+        await asyncio.sleep(0)
 
     async def on_tick(self, counter: int) -> bool:
         """Do what is due ten times a second; return whether to end."""

@@ -22,6 +22,7 @@ from schemathesis.specs.openapi import checks
 
 from purveyor.containers import ApplicationContainer
 from purveyor.entrypoints.http import create_app
+from purveyor.entrypoints.http.server import Server
 from purveyor.providers.registry import Role
 
 CHECKS: list[Any] = [
@@ -75,18 +76,11 @@ def _served(app: FastAPI) -> Iterator[str]:
     """Serve an application in a thread, on an event loop of its own."""
     started = threading.Event()
     listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(
-        uvicorn.Config(app, log_config=None, ws="none", timeout_graceful_shutdown=1)
-    )
+    options: Any = {"log_config": None, "http": "h11", "ws": "none", "lifespan": "on"}
+    config = uvicorn.Config(app, timeout_graceful_shutdown=1, **options)
+    server = Server(config, started.set)
 
-    async def serve() -> None:
-        serving = asyncio.create_task(server.serve([listener]))
-        while not server.started and not serving.done():  # noqa: ASYNC110 - it has no event
-            await asyncio.sleep(0.005)
-        started.set()
-        await serving
-
-    thread = threading.Thread(target=asyncio.run, args=[serve()])
+    thread = threading.Thread(target=asyncio.run, args=[server.serve([listener])])
     thread.start()
     try:
         assert started.wait(20)
