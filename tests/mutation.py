@@ -38,7 +38,7 @@ PACKAGE = "purveyor.providers.registry"
 ACCEPTED = Path(__file__).with_suffix(".toml")
 _REGISTRY = [
     *("registry", "registry_model", "lookup", "lifecycle", "reload", "checking", "declaring"),
-    *("discovery", "events", "failover", "guard_breaker"),
+    *("discovery", "events", "failover", "guard_breaker", "seeing"),
 ]
 TESTS = {
     "breaker": ["breaker", "breaker_model", "guard_breaker"],

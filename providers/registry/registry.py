@@ -12,7 +12,7 @@ from ...settings import ProviderSettings, RegistrySettings
 from .build import Config, settings_of
 from .errors import AlreadyExistsError, InvalidConfigError, RegistryError
 from .events import EventT, LeaseDenied, Listener, ProviderReloaded
-from .guard import Lease
+from .guard import Guard, Lease
 from .health import check
 from .metadata import HealthResult
 from .registering import Registering
@@ -242,9 +242,7 @@ class ProviderRegistry(Registering[ProviderT]):
         """
         built = self._built(name, declaration)
         self._refuse_cycle(built)
-        guard = built.guard
-        if guard is None:  # which only objects have not
-            raise self._not_found(name)
+        guard = cast(Guard, built.guard)  # only objects have none
         guard.on_failure = None  # no failure of the one that is registered
         limit = self._health_settings(built.settings).timeout
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,9 +13,13 @@ from purveyor.providers.registry import (
     HealthStatus,
     InvalidConfigError,
     NotFoundError,
+    Operation,
     ProviderErrorOccurred,
     ProviderRegistry,
+    ProviderTypes,
+    RegistryError,
     Status,
+    Watch,
 )
 from purveyor.settings import ProviderSettings
 from tests.providers.registry.samples import Backend, BackendError, SampleConfig
@@ -94,16 +99,46 @@ async def test_what_is_tried_is_connected_asked_and_closed_and_nothing_else(
     tried = await registry.try_out("one", declaration(backend=failing))
     assert (tried.status, tried.message) == (HealthStatus.UNHEALTHY, "check_health: no answer")
     assert failing.log == ["connect", "close"]
+    tried = await registry.try_out("one", declaration(backend=Backend(connect=fail)))
+    assert tried.status is HealthStatus.UNHEALTHY
     assert registry.health("one").history == ()
     assert events == []
 
 
-async def test_what_cannot_be_closed_after_a_try_was_tried_all_the_same(registry: Registry) -> None:
+async def test_what_cannot_be_closed_after_a_try_was_tried_all_the_same(
+    registry: Registry, caplog: pytest.LogCaptureFixture
+) -> None:
     async def fail() -> None:
         raise BackendError("stuck")
 
     tried = await registry.try_out("one", declaration(backend=Backend(close=fail)))
     assert tried.status is HealthStatus.HEALTHY
+    (told,) = [one for one in caplog.messages if one.startswith("Closing")]
+    assert told.startswith("Closing provider one after a try failed: ")
+    assert "stuck" in told
+
+
+async def test_one_that_needs_itself_is_not_tried(registry: Registry) -> None:
+    with pytest.raises(RegistryError, match="one"):
+        await registry.try_out("one", declaration(depends_on=("one",)))
+
+
+def test_an_observer_knows_whose_providers_he_observes(
+    types: ProviderTypes, tmp_path: Path
+) -> None:
+    class Knowing:
+        def __init__(self) -> None:
+            self.known: list[Any] = []
+
+        def know(self, registry: Any) -> None:
+            self.known.append(registry)
+
+        def watch(self, operation: Operation) -> Watch:
+            raise NotImplementedError
+
+    observer = Knowing()
+    registry: Registry = ProviderRegistry("storage", types=types, home=tmp_path, observer=observer)
+    assert observer.known == [registry]
 
 
 async def test_settings_with_faults_are_not_tried(registry: Registry) -> None:
