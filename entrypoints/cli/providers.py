@@ -16,7 +16,6 @@ from ...providers.registry import (
     NotFoundError,
     ProviderInfo,
     ProviderRegistry,
-    ProviderType,
     default_types,
 )
 from ...providers.registry.errors import nearest_first
@@ -118,7 +117,7 @@ def types(family: AnyFamily = None, as_json: Json = False) -> None:
     """
     found = default_types.all(None if family is None else default_types.family(family).name)
     if as_json:
-        print_json([_type_data(row) for row in found])
+        print_json([row.to_dict() for row in found])
         return
     print_table(
         ("family", "type", "extra", "capabilities", "description"),
@@ -343,17 +342,3 @@ def _registries(container: ApplicationContainer, family: str | None) -> list[Pro
 
 def _registry(container: ApplicationContainer, family: str) -> ProviderRegistry[Any]:
     return container.registries()[container.types().family(family).name]
-
-
-def _type_data(row: ProviderType) -> dict[str, Any]:
-    return {
-        "family": row.family,
-        "name": row.name,
-        "display_name": row.display_name or row.name,
-        "description": row.description,
-        "capabilities": sorted(row.capabilities),
-        "extra": row.extra,
-        "aliases": list(row.aliases),
-        "distribution": row.distribution,
-        "metadata": dict(row.metadata),
-    }

@@ -143,6 +143,22 @@ class ProviderType:
             )
         return found
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return what the row says as JSON-safe data; that imports nothing either."""
+        return {
+            "family": self.family,
+            "name": self.name,
+            "display_name": self.display_name or self.name,
+            "description": self.description,
+            "capabilities": sorted(self.capabilities),
+            "extra": self.extra,
+            "aliases": list(self.aliases),
+            "distribution": self.distribution,
+            "version": self.version,
+            "embedded": self.embedded,
+            "metadata": dict(self.metadata),
+        }
+
     @cached_property
     def settings_class(self) -> type[BaseModel]:
         """The config model with what every type of the family can be set to beside its own."""

@@ -24,13 +24,7 @@ class Instruments:
     """
     The metrics of a container's operations, and what begins their spans.
 
-    Args:
-        settings: What to observe; everything when not given.
-        tracer_provider: Makes the spans; the process-wide one when not given.
-        meter_provider: Gets the metrics; the process-wide one when not given.
-
-    Raises:
-        ImportFailedError: OpenTelemetry is not installed; the message has the install line.
+    Arguments and errors are those of :class:`~purveyor.providers.telemetry.Telemetry`.
     """
 
     def __init__(

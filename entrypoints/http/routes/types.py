@@ -75,7 +75,7 @@ async def list_types(
         one_of("capability", capability, {name for row in found for name in row.capabilities})
         found = [row for row in found if capability in row.capabilities]
     found.sort(key=lambda row: (row.family, row.name))
-    return {"items": [_row(row) for row in found]}
+    return {"items": [row.to_dict() for row in found]}
 
 
 @router.get("/types/{family}/{type}", response_model=TypeDetails, responses=answers(404, 501))
@@ -93,22 +93,6 @@ def _default_of(registry: Any) -> str | None:
         return None
 
 
-def _row(row: ProviderType) -> dict[str, Any]:
-    return {
-        "family": row.family,
-        "name": row.name,
-        "display_name": row.display_name or row.name,
-        "description": row.description,
-        "capabilities": sorted(row.capabilities),
-        "extra": row.extra,
-        "aliases": list(row.aliases),
-        "distribution": row.distribution,
-        "version": row.version,
-        "embedded": row.embedded,
-        "metadata": dict(row.metadata),
-    }
-
-
 def _described(row: ProviderType) -> dict[str, Any]:
     schema = row.settings_class.model_json_schema(schema_generator=_Schema)
     properties: dict[str, Any] = schema.get("properties", {})
@@ -117,4 +101,4 @@ def _described(row: ProviderType) -> dict[str, Any]:
         properties[name]["x-secret"] = True
     common = ProviderSettings.model_json_schema(schema_generator=_Schema)
     del common["properties"]["options"]  # where those of the type may stand, too
-    return {**_row(row), "secrets": secrets, "settings_schema": schema, "common_schema": common}
+    return {**row.to_dict(), "secrets": secrets, "settings_schema": schema, "common_schema": common}
